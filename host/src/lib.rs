@@ -1,0 +1,11 @@
+//! Replug hosts HTTP applications that are built as Rust dynamic libraries.
+//!
+//! `ARCHITECTURE.md` at the top of the repository is the map of this crate. Its modules are
+//! listed lowest first: each uses only what stands above it here.
+
+pub mod exit_code;
+pub mod id;
+
+pub mod artifact;
+
+pub mod watcher;

@@ -1,0 +1,509 @@
+//! The C ABI between the host and a plugin: data layouts and constants, no logic.
+//!
+//! Rules, which every later version keeps:
+//!
+//! - Tables and messages begin with their size in bytes and only grow at the end. Whoever reads
+//!   one looks at the size first; whoever hands out an *out* message sets its size before the
+//!   call, and the other side writes no field beyond it. The small value types ([`Slice`],
+//!   [`Buf`], [`Header`], [`Field`], [`Peer`], [`Waker`], [`Body`], [`Stream`], [`Call`]) have no
+//!   size field: they are frozen for the whole of a major version.
+//! - Memory is freed by the side that made it, through the release function that comes with it.
+//! - No function of either table may unwind. A panic is caught where it starts and comes back as
+//!   [`PANICKED`] with a [`Failure`].
+//! - Text is UTF-8 unless a field says otherwise; header values are bytes.
+//!
+//! `plugin-api/include/replug.h` is generated from this file; a test keeps the two the same.
+
+#![allow(
+    missing_debug_implementations,
+    reason = "raw pointers have nothing to show"
+)]
+
+use std::ffi::c_void;
+
+/// A host refuses a plugin of another major version.
+pub const ABI_MAJOR: u16 = 1;
+/// A newer minor version on either side works: it only appends.
+pub const ABI_MINOR: u16 = 0;
+/// The symbol of a plugin's [`PluginTable`].
+pub const PLUGIN_SYMBOL: &str = "REPLUG_PLUGIN_1";
+
+/// What a polled or plain call comes back with: one of the constants below.
+pub type Status = u32;
+/// Not ready; the waker handed in is woken when polling again makes sense.
+pub const PENDING: Status = 0;
+/// Done; the out message is filled.
+pub const READY: Status = 1;
+/// A body's last frame has been delivered before.
+pub const END: Status = 2;
+/// The frame holds trailers; nothing but [`END`] follows.
+pub const TRAILERS: Status = 3;
+/// It failed; the out message's [`Failure`] says why.
+pub const ERROR: Status = 4;
+/// The other side's code panicked; the [`Failure`] has message and location.
+pub const PANICKED: Status = 5;
+
+/// Borrowed bytes, valid for the call they are handed to unless a field says otherwise.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Slice {
+    /// The first byte; may be null or dangling when `len` is 0.
+    pub ptr: *const u8,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+/// Owned bytes: whoever holds them calls `release(owner)` once when done with them.
+#[repr(C)]
+pub struct Buf {
+    /// The first byte; may be null when `len` is 0.
+    pub ptr: *const u8,
+    /// Length in bytes.
+    pub len: usize,
+    /// What `release` is called with.
+    pub owner: *mut c_void,
+    /// Gives the bytes back, from any thread; null when there is nothing to give back.
+    pub release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
+}
+
+/// One header or trailer field.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Header {
+    /// The name, in lower case.
+    pub name: Slice,
+    /// The value: bytes, not necessarily UTF-8.
+    pub value: Slice,
+}
+
+/// A key and a value of a log record, both UTF-8.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Field {
+    /// The key.
+    pub key: Slice,
+    /// The value, as text.
+    pub value: Slice,
+}
+
+/// Why something failed.
+#[repr(C)]
+pub struct Failure {
+    /// `size_of::<Failure>()`
+    pub size: usize,
+    /// For people.
+    pub message: Buf,
+    /// `file:line:column` of a panic; empty for an error.
+    pub location: Buf,
+}
+
+/// A waker that the other side made. Borrowed where it is passed by pointer; `clone` makes an
+/// owned one.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Waker {
+    /// The maker's.
+    pub data: *const c_void,
+    /// The maker's.
+    pub extra: *const c_void,
+    /// The maker's functions.
+    pub table: *const WakerTable,
+}
+
+/// What can be done with a [`Waker`]; all of it from any thread.
+#[repr(C)]
+pub struct WakerTable {
+    /// `size_of::<WakerTable>()`
+    pub size: usize,
+    /// Makes an owned copy.
+    pub clone: unsafe extern "C" fn(waker: *const Waker) -> Waker,
+    /// Wakes and keeps the waker.
+    pub wake_by_ref: unsafe extern "C" fn(waker: *const Waker),
+    /// Ends an owned copy.
+    pub drop: unsafe extern "C" fn(waker: *mut Waker),
+}
+
+/// A message body that one side owns and the other polls, frame by frame.
+///
+/// Polling it is back-pressure, dropping it is cancellation.
+#[repr(C)]
+pub struct Body {
+    /// The owner's state; null: an empty body, and `table` is null too.
+    pub this: *mut c_void,
+    /// The owner's functions.
+    pub table: *const BodyTable,
+    /// At least so many bytes of data are left.
+    pub lower: u64,
+    /// At most so many bytes of data are left; `u64::MAX`: not known.
+    pub upper: u64,
+}
+
+/// What can be done with a [`Body`]; from any thread, one call at a time.
+#[repr(C)]
+pub struct BodyTable {
+    /// `size_of::<BodyTable>()`
+    pub size: usize,
+    /// [`READY`]: `frame.data` is filled. [`TRAILERS`]: `frame.trailers` is. [`END`], [`ERROR`]
+    /// and [`PANICKED`] are final; [`PENDING`] keeps a clone of `waker` and wakes it.
+    pub poll:
+        unsafe extern "C" fn(this: *mut c_void, waker: *const Waker, frame: *mut Frame) -> Status,
+    /// Ends it, read to its end or not.
+    pub drop: unsafe extern "C" fn(this: *mut c_void),
+}
+
+/// What polling a [`Body`] gives. The caller hands it in empty.
+#[repr(C)]
+pub struct Frame {
+    /// `size_of::<Frame>()`
+    pub size: usize,
+    /// Data; owned by the caller from then on.
+    pub data: Buf,
+    /// Trailers; valid until the body is polled again or dropped.
+    pub trailers: *const Header,
+    /// Number of trailers.
+    pub trailer_count: usize,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// A duplex byte stream that the host owns and the plugin reads and writes: an upgraded
+/// connection's tunnel.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Stream {
+    /// The owner's state.
+    pub this: *mut c_void,
+    /// The owner's functions.
+    pub table: *const StreamTable,
+}
+
+/// What can be done with a [`Stream`]; from any thread, one call at a time.
+#[repr(C)]
+pub struct StreamTable {
+    /// `size_of::<StreamTable>()`
+    pub size: usize,
+    /// Reads up to `cap` bytes into `ptr`; [`READY`] with `done` 0 is the end of the stream.
+    pub read: unsafe extern "C" fn(
+        this: *mut c_void,
+        waker: *const Waker,
+        ptr: *mut u8,
+        cap: usize,
+        done: *mut usize,
+    ) -> Status,
+    /// Writes up to `len` bytes from `ptr`.
+    pub write: unsafe extern "C" fn(
+        this: *mut c_void,
+        waker: *const Waker,
+        ptr: *const u8,
+        len: usize,
+        done: *mut usize,
+    ) -> Status,
+    /// Passes on what was written.
+    pub flush: unsafe extern "C" fn(this: *mut c_void, waker: *const Waker) -> Status,
+    /// Ends the writing half.
+    pub shutdown: unsafe extern "C" fn(this: *mut c_void, waker: *const Waker) -> Status,
+    /// Ends both halves.
+    pub drop: unsafe extern "C" fn(this: *mut c_void),
+}
+
+/// [`Peer::kind`]: not known.
+pub const PEER_UNKNOWN: u16 = 0;
+/// [`Peer::kind`]: an IPv4 address, in the first four bytes of [`Peer::ip`].
+pub const PEER_IPV4: u16 = 1;
+/// [`Peer::kind`]: an IPv6 address.
+pub const PEER_IPV6: u16 = 2;
+/// [`Peer::kind`]: a Unix socket; the other fields are 0.
+pub const PEER_UNIX: u16 = 3;
+
+/// Who sent a request.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// One of the `PEER_` constants.
+    pub kind: u16,
+    /// The port, in the machine's byte order.
+    pub port: u16,
+    /// IPv6 scope; 0 otherwise.
+    pub scope: u32,
+    /// The address, in network byte order.
+    pub ip: [u8; 16],
+}
+
+/// A request. What its slices point to is valid during the call it is handed to.
+#[repr(C)]
+pub struct Request {
+    /// `size_of::<Request>()`
+    pub size: usize,
+    /// `GET` and so on.
+    pub method: Slice,
+    /// What the plugin is to route on: the request target with the mount taken off.
+    pub uri: Slice,
+    /// The request target as it came in.
+    pub original_uri: Slice,
+    /// The header fields.
+    pub headers: *const Header,
+    /// Number of header fields.
+    pub header_count: usize,
+    /// HTTP version: 9, 10, 11 or 20.
+    pub version: u32,
+    /// Who sent it.
+    pub peer: Peer,
+    /// The host's number for this request; unique in one run of the host.
+    pub request_id: u64,
+    /// The body; the plugin's from the call on, whatever the call comes back with.
+    pub body: Body,
+}
+
+/// A request being answered: a future that the host polls.
+#[repr(C)]
+pub struct Call {
+    /// The plugin's state.
+    pub this: *mut c_void,
+    /// The plugin's functions.
+    pub table: *const CallTable,
+}
+
+/// What can be done with a [`Call`]; from any thread, one call at a time.
+#[repr(C)]
+pub struct CallTable {
+    /// `size_of::<CallTable>()`
+    pub size: usize,
+    /// [`READY`]: `response` is filled. [`ERROR`] and [`PANICKED`]: its failure is. All three are
+    /// final.
+    pub poll: unsafe extern "C" fn(
+        this: *mut c_void,
+        waker: *const Waker,
+        response: *mut Response,
+    ) -> Status,
+    /// Ends it; before it is ready, this is cancellation.
+    pub drop: unsafe extern "C" fn(this: *mut c_void),
+}
+
+/// A response's head and body. The caller hands it in empty.
+#[repr(C)]
+pub struct Response {
+    /// `size_of::<Response>()`
+    pub size: usize,
+    /// 100 to 999.
+    pub status: u32,
+    /// Number of header fields.
+    pub header_count: usize,
+    /// The header fields; valid until the call is dropped.
+    pub headers: *const Header,
+    /// The body; owned by the caller from then on.
+    pub body: Body,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// One log record or tracing event of a plugin. All of it is valid during the call only.
+#[repr(C)]
+pub struct LogRecord {
+    /// `size_of::<LogRecord>()`
+    pub size: usize,
+    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub level: u32,
+    /// Source line; 0: not known.
+    pub line: u32,
+    /// Usually the module path.
+    pub target: Slice,
+    /// The message.
+    pub message: Slice,
+    /// Source file; may be empty.
+    pub file: Slice,
+    /// The spans the event stands in, outermost first: `name{key=value}:name`.
+    pub spans: Slice,
+    /// The event's fields.
+    pub fields: *const Field,
+    /// Number of fields.
+    pub field_count: usize,
+    /// The request being answered; 0: none.
+    pub request_id: u64,
+}
+
+/// What the host offers a plugin. Lives as long as the process.
+#[repr(C)]
+pub struct HostTable {
+    /// `size_of::<HostTable>()`
+    pub size: usize,
+    /// The host's [`ABI_MAJOR`].
+    pub abi_major: u16,
+    /// The host's [`ABI_MINOR`].
+    pub abi_minor: u16,
+    /// Logs a record for the generation of that context; from any thread.
+    pub log: unsafe extern "C" fn(context: u64, record: *const LogRecord),
+}
+
+/// [`SetupArgs::mode`]: the plugin runs inside the host.
+pub const MODE_EMBEDDED: u32 = 0;
+/// [`SetupArgs::mode`]: the plugin runs in a worker process of a group.
+pub const MODE_DAEMON: u32 = 1;
+
+/// What a plugin is told when it starts. Slices are valid during the call only.
+#[repr(C)]
+pub struct SetupArgs {
+    /// `size_of::<SetupArgs>()`
+    pub size: usize,
+    /// What the host offers.
+    pub host: *const HostTable,
+    /// The generation's number with the host's functions. A number, so that a late call of an
+    /// old generation's thread finds nothing instead of freed memory.
+    pub context: u64,
+    /// The app's name.
+    pub name: Slice,
+    /// The artifact's absolute path, as the operator wrote it (not the private copy's).
+    pub path: Slice,
+    /// Where it is mounted: `/` or `/NAME`.
+    pub mount: Slice,
+    /// The process group; empty in embedded mode.
+    pub group: Slice,
+    /// The app's settings: a JSON object.
+    pub settings: Slice,
+    /// The generation's number, from 1.
+    pub generation: u64,
+    /// One of the `MODE_` constants.
+    pub mode: u32,
+    /// The worker's number in its group, from 0.
+    pub worker: u32,
+    /// The most detailed log level that the host wants, 0 (none) to 5 (trace).
+    pub max_level: u32,
+}
+
+/// How a plugin's start ended. The caller hands it in empty.
+#[repr(C)]
+pub struct SetupOutcome {
+    /// `size_of::<SetupOutcome>()`
+    pub size: usize,
+    /// The app; set when the status is [`READY`].
+    pub app: *mut c_void,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// [`StopArgs::reason`] and [`PluginTable::shutdown`]: a newer generation serves.
+pub const REASON_RELOAD: u32 = 1;
+/// The artifact was removed.
+pub const REASON_REMOVAL: u32 = 2;
+/// The host ends.
+pub const REASON_HOST_SHUTDOWN: u32 = 3;
+/// It was started, but never served, because a later step of the reload failed.
+pub const REASON_ABANDONED: u32 = 4;
+
+/// How a plugin is to stop.
+#[repr(C)]
+pub struct StopArgs {
+    /// `size_of::<StopArgs>()`
+    pub size: usize,
+    /// One of the `REASON_` constants.
+    pub reason: u32,
+    /// Time for all cleanup hooks together, and again for the runtime's threads to end, in
+    /// milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How a plugin stopped. The caller hands it in empty.
+#[repr(C)]
+pub struct StopReport {
+    /// `size_of::<StopReport>()`
+    pub size: usize,
+    /// Cleanup hooks that ran to their end.
+    pub hooks_done: u32,
+    /// Cleanup hooks that panicked or ran out of time; each is logged by name.
+    pub hooks_failed: u32,
+    /// Threads of the plugin's runtime that did not end in time.
+    pub threads_left: u32,
+}
+
+/// What a plugin exports under [`PLUGIN_SYMBOL`]. Lives as long as the library.
+#[repr(C)]
+pub struct PluginTable {
+    /// `size_of::<PluginTable>()`
+    pub size: usize,
+    /// The plugin's [`ABI_MAJOR`].
+    pub abi_major: u16,
+    /// The plugin's [`ABI_MINOR`].
+    pub abi_minor: u16,
+    /// Starts the app; called once, on a thread of its own, and may take its time.
+    pub setup: unsafe extern "C" fn(args: *const SetupArgs, outcome: *mut SetupOutcome) -> Status,
+    /// Takes a request; from any thread, many at a time. [`READY`]: `call` is filled. Never
+    /// blocks.
+    pub call: unsafe extern "C" fn(
+        app: *mut c_void,
+        request: *mut Request,
+        call: *mut Call,
+        failure: *mut Failure,
+    ) -> Status,
+    /// Takes an upgrade request: HTTP/1.1 is spoken on `stream`, the request head first; the
+    /// stream is the plugin's from then on. `request` says what the bytes cannot (peer, request
+    /// id, original target); its method, headers and body are empty. [`READY`]: taken.
+    pub upgrade: unsafe extern "C" fn(
+        app: *mut c_void,
+        request: *mut Request,
+        stream: *mut Stream,
+        failure: *mut Failure,
+    ) -> Status,
+    /// Tells the app that draining has begun. Never blocks.
+    pub shutdown: unsafe extern "C" fn(app: *mut c_void, reason: u32),
+    /// Runs the cleanup hooks, ends the runtime and frees the app; called once, after the last
+    /// call, body and stream has been dropped, on a thread of its own.
+    pub stop: unsafe extern "C" fn(
+        app: *mut c_void,
+        args: *const StopArgs,
+        report: *mut StopReport,
+    ) -> Status,
+}
+
+/// Pins a struct's size and its fields' offsets; both sides were compiled on their own.
+macro_rules! pin_layout {
+    ($($name:ident: $size:literal { $($field:ident: $offset:literal),* $(,)? })*) => {
+        #[cfg(target_pointer_width = "64")]
+        const _: () = {
+            $(
+                assert!(size_of::<$name>() == $size, concat!("size of ", stringify!($name)));
+                $(assert!(
+                    std::mem::offset_of!($name, $field) == $offset,
+                    concat!(stringify!($name), ".", stringify!($field)),
+                );)*
+            )*
+        };
+    };
+}
+
+pin_layout! {
+    Slice: 16 { ptr: 0, len: 8 }
+    Buf: 32 { ptr: 0, len: 8, owner: 16, release: 24 }
+    Header: 32 { name: 0, value: 16 }
+    Field: 32 { key: 0, value: 16 }
+    Failure: 72 { size: 0, message: 8, location: 40 }
+    Waker: 24 { data: 0, extra: 8, table: 16 }
+    WakerTable: 32 { size: 0, clone: 8, wake_by_ref: 16, drop: 24 }
+    Body: 32 { this: 0, table: 8, lower: 16, upper: 24 }
+    BodyTable: 24 { size: 0, poll: 8, drop: 16 }
+    Frame: 128 { size: 0, data: 8, trailers: 40, trailer_count: 48, failure: 56 }
+    Stream: 16 { this: 0, table: 8 }
+    StreamTable: 48 { size: 0, read: 8, write: 16, flush: 24, shutdown: 32, drop: 40 }
+    Peer: 24 { kind: 0, port: 2, scope: 4, ip: 8 }
+    Request: 144 {
+        size: 0, method: 8, uri: 24, original_uri: 40, headers: 56, header_count: 64, version: 72,
+        peer: 76, request_id: 104, body: 112,
+    }
+    Call: 16 { this: 0, table: 8 }
+    CallTable: 24 { size: 0, poll: 8, drop: 16 }
+    Response: 136 { size: 0, status: 8, header_count: 16, headers: 24, body: 32, failure: 64 }
+    LogRecord: 104 {
+        size: 0, level: 8, line: 12, target: 16, message: 32, file: 48, spans: 64, fields: 80,
+        field_count: 88, request_id: 96,
+    }
+    HostTable: 24 { size: 0, abi_major: 8, abi_minor: 10, log: 16 }
+    SetupArgs: 128 {
+        size: 0, host: 8, context: 16, name: 24, path: 40, mount: 56, group: 72, settings: 88,
+        generation: 104, mode: 112, worker: 116, max_level: 120,
+    }
+    SetupOutcome: 88 { size: 0, app: 8, failure: 16 }
+    StopArgs: 24 { size: 0, reason: 8, timeout_ms: 16 }
+    StopReport: 24 { size: 0, hooks_done: 8, hooks_failed: 12, threads_left: 16 }
+    PluginTable: 56 {
+        size: 0, abi_major: 8, abi_minor: 10, setup: 16, call: 24, upgrade: 32, shutdown: 40,
+        stop: 48,
+    }
+}

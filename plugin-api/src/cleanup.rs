@@ -1,0 +1,171 @@
+//! What an app does before it goes.
+
+use std::{future::Future, panic::Location, pin::Pin, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A cleanup hook just registered, to be given a name and a time limit.
+#[derive(Debug)]
+pub struct Hook<'a>(&'a mut Entry);
+
+impl Hook<'_> {
+    /// Names it in the host's log. By default that is the place of its registration.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.0.name = name.into();
+        self
+    }
+
+    /// Gives it less time than the app's `cleanup-timeout`, which all hooks share.
+    pub fn time_limit(self, limit: Duration) -> Self {
+        self.0.limit = Some(limit);
+        self
+    }
+}
+
+/// A plain or an async closure: what [`Setup::on_cleanup`](crate::Setup::on_cleanup) takes.
+///
+/// `Kind` only tells the two apart, and is never written.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a cleanup hook",
+    note = "a hook is `FnOnce()` or `FnOnce() -> impl Future<Output = ()>`, `Send + 'static`"
+)]
+pub trait IntoCleanup<Kind> {
+    #[doc(hidden)]
+    fn into_cleanup(self) -> Work;
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Plain;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Async;
+
+impl<F: FnOnce() + Send + 'static> IntoCleanup<Plain> for F {
+    fn into_cleanup(self) -> Work {
+        Work::Sync(Box::new(self))
+    }
+}
+
+impl<F, Fut> IntoCleanup<(Async, Fut)> for F
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    fn into_cleanup(self) -> Work {
+        Work::Async(Box::new(move || Box::pin(self())))
+    }
+}
+
+#[doc(hidden)]
+#[allow(
+    missing_debug_implementations,
+    reason = "closures have nothing to show"
+)]
+pub enum Work {
+    Sync(Box<dyn FnOnce() + Send>),
+    Async(Box<dyn FnOnce() -> BoxFuture + Send>),
+}
+
+struct Entry {
+    name: String,
+    limit: Option<Duration>,
+    work: Work,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("limit", &self.limit)
+            .finish()
+    }
+}
+
+/// The hooks of an app, in the order of their registration.
+#[derive(Debug, Default)]
+pub(crate) struct Hooks(Vec<Entry>);
+
+/// How the hooks ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) done: u32,
+    pub(crate) failed: u32,
+}
+
+impl Hooks {
+    pub(crate) fn push(&mut self, at: &Location<'_>, work: Work) -> Hook<'_> {
+        let entry = Entry {
+            name: format!("{}:{}", at.file(), at.line()),
+            limit: None,
+            work,
+        };
+        Hook(self.0.push_mut(entry))
+    }
+
+    /// Runs them, the last registered first, within `total`. Each runs in a task of its own, so
+    /// that one that panics or hangs does not keep the others from running.
+    pub(crate) async fn run(self, total: Duration) -> Outcome {
+        let deadline = tokio::time::Instant::now() + total;
+        let mut outcome = Outcome::default();
+        for Entry { name, limit, work } in self.0.into_iter().rev() {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let limit = limit.map_or(left, |limit| limit.min(left));
+            let mut task: JoinHandle<()> = match work {
+                Work::Sync(work) => tokio::task::spawn_blocking(work),
+                Work::Async(work) => tokio::spawn(async move { work().await }),
+            };
+            match timeout(limit, &mut task).await {
+                Ok(Ok(())) => {
+                    outcome.done += 1;
+                    continue;
+                }
+                // The panic itself, with its place, has been logged by the hook for panics.
+                Ok(Err(error)) => tracing::error!(hook = name, %error, "cleanup hook failed"),
+                Err(_) => {
+                    task.abort();
+                    tracing::error!(
+                        hook = name,
+                        limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                        "cleanup hook ran out of time",
+                    );
+                }
+            }
+            outcome.failed += 1;
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hooks_run_last_first_and_one_that_fails_stops_no_other() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut hooks = Hooks::default();
+        let mark = |name: &'static str| {
+            let order = Arc::clone(&order);
+            move || order.lock().unwrap().push(name)
+        };
+        let at = Location::caller();
+        hooks
+            .push(at, IntoCleanup::<Sync>::into_cleanup(mark("first")))
+            .name("first");
+        hooks.push(at, IntoCleanup::<Sync>::into_cleanup(|| panic!("broken")));
+        let stuck = || std::future::pending::<()>();
+        hooks
+            .push(at, stuck.into_cleanup())
+            .time_limit(Duration::from_millis(1));
+        let last = mark("last");
+        hooks.push(at, (|| async move { last() }).into_cleanup());
+        let outcome = hooks.run(Duration::from_secs(60)).await;
+        assert_eq!(*order.lock().unwrap(), ["last", "first"]);
+        assert_eq!(outcome, Outcome { done: 2, failed: 2 });
+    }
+}

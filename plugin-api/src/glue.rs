@@ -1,0 +1,8 @@
+//! Turns the raw [`abi`](crate::abi) into Rust types and back; both sides use it.
+//!
+//! Not part of the public interface: it changes with the host.
+
+pub mod body;
+pub mod bytes;
+pub mod guard;
+pub mod waker;

@@ -1,0 +1,233 @@
+//! A started app: its service, its runtime and its hooks.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::{
+    Body, BoxError, Reason, Setup, abi,
+    cleanup::{Hooks, Outcome},
+    forward,
+    glue::{
+        body::{BodySource, export as export_body},
+        guard, waker,
+    },
+    request::{Mode, RequestInfo},
+    service::{Handler, ResponseBody, ResponseFuture, Started},
+    setup::Facts,
+    shutdown::ShutdownSignal,
+    tunnel::Tunnel,
+};
+
+/// What the host says at the start.
+pub(crate) struct SetupInput {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) mount: String,
+    pub(crate) generation: u64,
+    pub(crate) mode: Mode,
+    pub(crate) settings: Vec<u8>,
+}
+
+pub(crate) struct Instance {
+    facts: Arc<Facts>,
+    handler: Arc<dyn Handler>,
+    hooks: Hooks,
+    shutdown: ShutdownSignal,
+    runtime: Runtime,
+    threads: Arc<AtomicU32>,
+}
+
+/// How an instance stopped.
+pub(crate) struct Stopped {
+    pub(crate) hooks: Outcome,
+    pub(crate) threads_left: u32,
+}
+
+impl Instance {
+    /// Makes the runtime, and on it runs the author's function.
+    pub(crate) fn start<F>(input: SetupInput, start: F) -> Result<Self, BoxError>
+    where
+        F: for<'a> FnOnce(&'a mut Setup) -> Pin<Box<dyn Future<Output = Started> + 'a>>,
+    {
+        let SetupInput {
+            name,
+            path,
+            mount,
+            generation,
+            mode,
+            settings,
+        } = input;
+        let facts = Arc::new(Facts {
+            name,
+            path,
+            mount,
+            generation,
+            mode,
+        });
+        let threads = Arc::new(AtomicU32::new(0));
+        let runtime = build_runtime(&facts, &threads)?;
+        let (signal, token) = ShutdownSignal::new();
+        let mut setup = Setup::new(Arc::clone(&facts), settings, token);
+        let started = guard::catch(|| runtime.block_on(async { start(&mut setup).await }));
+        let failure = match started {
+            Ok(Ok(handler)) => {
+                return Ok(Self {
+                    facts,
+                    handler: handler.into(),
+                    hooks: setup.into_hooks(),
+                    shutdown: signal,
+                    runtime,
+                    threads,
+                });
+            }
+            Ok(Err(error)) => error,
+            Err(caught) => Box::new(caught),
+        };
+        // What it had set up by then is cleaned up as if it had served.
+        runtime.block_on(setup.into_hooks().run(Duration::from_secs(1)));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        Err(failure)
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    pub(crate) fn handle(&self, request: Request<Body>) -> ResponseFuture {
+        self.handler.handle(request)
+    }
+
+    /// Speaks HTTP/1.1 on the tunnel, upgrades included, in a task of the plugin's runtime.
+    pub(crate) fn serve_tunnel(&self, tunnel: Tunnel, info: RequestInfo) {
+        let handler = Arc::clone(&self.handler);
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(info.clone());
+            let request_id = info.request_id;
+            let future = forward::with_request(request_id, || handler.handle(request));
+            future
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            // The response goes on to a client that may be waiting for the end of this stream.
+            .keep_alive(false)
+            .serve_connection(tunnel, service)
+            .with_upgrades();
+        // Boxed, since the compiler cannot prove the bare future's lifetimes general enough.
+        let connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> =
+            Box::pin(connection);
+        self.runtime.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upgraded connection ended");
+            }
+        });
+    }
+
+    pub(crate) fn shutdown(&self, reason: Reason) {
+        self.shutdown.fire(reason);
+    }
+
+    /// Runs the hooks, drops the service, and ends the runtime, each within `timeout`.
+    pub(crate) fn stop(self, reason: Reason, timeout: Duration) -> Stopped {
+        self.shutdown.fire(reason);
+        let hooks = self.runtime.block_on(self.hooks.run(timeout));
+        let handler = self.handler;
+        let dropped = guard::catch(|| {
+            let _entered = self.runtime.enter();
+            drop(handler);
+        });
+        if let Err(caught) = dropped {
+            tracing::error!(
+                location = caught.location,
+                "the service's destructor panicked: {}",
+                caught.message,
+            );
+        }
+        self.runtime.shutdown_timeout(timeout);
+        Stopped {
+            hooks,
+            threads_left: self.threads.load(Ordering::SeqCst),
+        }
+    }
+}
+
+fn build_runtime(facts: &Facts, threads: &Arc<AtomicU32>) -> Result<Runtime, BoxError> {
+    let (started, stopped) = (Arc::clone(threads), Arc::clone(threads));
+    // Linux shows 15 bytes of a thread's name.
+    let name = format!("{}.g{}", facts.name, facts.generation);
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(name)
+        .on_thread_start(move || {
+            started.fetch_add(1, Ordering::SeqCst);
+        })
+        .on_thread_stop(move || {
+            stopped.fetch_sub(1, Ordering::SeqCst);
+        })
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the plugin's runtime: {error}").into())
+}
+
+/// A response's body for the host to poll, with the runtime entered each time.
+pub(crate) fn export(body: ResponseBody, runtime: &Handle, request_id: u64) -> abi::Body {
+    export_body(Outgoing {
+        body: Some(body),
+        runtime: runtime.clone(),
+        request_id,
+    })
+}
+
+struct Outgoing {
+    // `None` only in the destructor, where the runtime has to be entered first.
+    body: Option<ResponseBody>,
+    runtime: Handle,
+    request_id: u64,
+}
+
+impl BodySource for Outgoing {
+    fn poll(&mut self, waker: &abi::Waker) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let _entered = self.runtime.enter();
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        forward::with_request(self.request_id, || {
+            waker::with_lent(waker, |cx| body.as_mut().poll_frame(cx))
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let _entered = self.runtime.enter();
+        let body = self.body.take();
+        forward::with_request(self.request_id, || drop(body));
+    }
+}
