@@ -378,6 +378,9 @@ pub struct SetupOutcome {
     pub app: *mut c_void,
     /// Why it failed.
     pub failure: Failure,
+    /// When it failed: threads of its runtime that are still running, so that the library must
+    /// stay mapped.
+    pub threads_left: u32,
 }
 
 /// [`StopArgs::reason`] and [`PluginTable::shutdown`]: a newer generation serves.
@@ -499,7 +502,7 @@ pin_layout! {
         size: 0, host: 8, context: 16, name: 24, path: 40, mount: 56, group: 72, settings: 88,
         generation: 104, mode: 112, worker: 116, max_level: 120,
     }
-    SetupOutcome: 88 { size: 0, app: 8, failure: 16 }
+    SetupOutcome: 96 { size: 0, app: 8, failure: 16, threads_left: 88 }
     StopArgs: 24 { size: 0, reason: 8, timeout_ms: 16 }
     StopReport: 24 { size: 0, hooks_done: 8, hooks_failed: 12, threads_left: 16 }
     PluginTable: 56 {

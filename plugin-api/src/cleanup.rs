@@ -155,9 +155,9 @@ mod tests {
         };
         let at = Location::caller();
         hooks
-            .push(at, IntoCleanup::<Sync>::into_cleanup(mark("first")))
+            .push(at, IntoCleanup::<Plain>::into_cleanup(mark("first")))
             .name("first");
-        hooks.push(at, IntoCleanup::<Sync>::into_cleanup(|| panic!("broken")));
+        hooks.push(at, IntoCleanup::<Plain>::into_cleanup(|| panic!("broken")));
         let stuck = || std::future::pending::<()>();
         hooks
             .push(at, stuck.into_cleanup())

@@ -16,7 +16,7 @@ use crate::{
         guard::{self, Caught},
         waker,
     },
-    instance::{Instance, SetupInput},
+    instance::{Instance, SetupInput, StartError},
     request::{Mode, Peer, RequestInfo},
     service::{ResponseFuture, Started},
     tunnel::Tunnel,
@@ -69,11 +69,18 @@ where
             outcome.app = Box::into_raw(Box::new(instance)).cast();
             abi::READY
         }
-        Ok(Err(error)) => {
-            outcome.failure = abi::Failure::error(error_chain(&*error));
-            abi::ERROR
+        Ok(Err(StartError { why, threads_left })) => {
+            outcome.threads_left = threads_left;
+            match why {
+                Ok(error) => answer(Ok(Err(error)), &mut outcome.failure),
+                Err(caught) => panicked(caught, &mut outcome.failure),
+            }
         }
-        Err(caught) => panicked(caught, &mut outcome.failure),
+        Err(caught) => {
+            // It is not known how far it came; better too many than a thread in unmapped code.
+            outcome.threads_left = 1;
+            panicked(caught, &mut outcome.failure)
+        }
     }
 }
 
@@ -141,13 +148,15 @@ unsafe extern "C" fn call(
     // SAFETY: the ABI: our own instance, alive until `stop`.
     let instance = unsafe { &*app.cast::<Instance>() };
     // SAFETY: the ABI: the caller's, for this call.
-    let (request, failure) = unsafe { (&mut *request, &mut *failure) };
+    let request = unsafe { &mut *request };
+    // SAFETY: as above.
+    let failure = unsafe { &mut *failure };
     let result = guard::catch(|| {
         let _entered = instance.runtime().enter();
         // SAFETY: the ABI: the body is ours from the call on.
         let body = unsafe { take_body(request) };
-        // SAFETY: the ABI: what the request points to is valid during the call.
         let request_id = request.request_id;
+        // SAFETY: the ABI: what the request points to is valid during the call.
         let request = unsafe { read_request(request, body, instance) }?;
         let in_flight = InFlight {
             future: Some(forward::with_request(request_id, || {
@@ -246,6 +255,7 @@ unsafe extern "C" fn call_poll(
         let Poll::Ready(result) = polled else {
             return Poll::Pending;
         };
+        this.future = None;
         let (parts, body) = result?.into_parts();
         this.headers = parts.headers;
         lend_headers(&this.headers, &mut this.fields);
@@ -281,9 +291,13 @@ unsafe extern "C" fn upgrade(
     // SAFETY: the ABI: our own instance, alive until `stop`.
     let instance = unsafe { &*app.cast::<Instance>() };
     // SAFETY: the ABI: the caller's, for this call.
-    let (request, failure) = unsafe { (&mut *request, &mut *failure) };
+    let request = unsafe { &mut *request };
+    // SAFETY: as above.
+    let failure = unsafe { &mut *failure };
+    // SAFETY: the ABI: handed over by this pointer, and read once.
+    let stream = unsafe { ptr::read(stream) };
     // SAFETY: the ABI: the stream is ours from the call on.
-    let tunnel = unsafe { Tunnel::adopt(ptr::read(stream)) };
+    let tunnel = unsafe { Tunnel::adopt(stream) };
     let result = guard::catch(|| {
         // SAFETY: the ABI: what the request points to is valid during the call.
         let uri = Uri::try_from(unsafe { request.uri.as_bytes() })?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -23,7 +23,8 @@ use crate::{
     forward,
     glue::{
         body::{BodySource, export as export_body},
-        guard, waker,
+        guard::{self, Caught},
+        waker,
     },
     request::{Mode, RequestInfo},
     service::{Handler, ResponseBody, ResponseFuture, Started},
@@ -51,6 +52,14 @@ pub(crate) struct Instance {
     threads: Arc<AtomicU32>,
 }
 
+/// Why an instance did not start.
+pub(crate) struct StartError {
+    /// The author's error, or a panic.
+    pub(crate) why: Result<BoxError, Caught>,
+    /// Threads of its runtime that did not end.
+    pub(crate) threads_left: u32,
+}
+
 /// How an instance stopped.
 pub(crate) struct Stopped {
     pub(crate) hooks: Outcome,
@@ -59,7 +68,7 @@ pub(crate) struct Stopped {
 
 impl Instance {
     /// Makes the runtime, and on it runs the author's function.
-    pub(crate) fn start<F>(input: SetupInput, start: F) -> Result<Self, BoxError>
+    pub(crate) fn start<F>(input: SetupInput, start: F) -> Result<Self, StartError>
     where
         F: for<'a> FnOnce(&'a mut Setup) -> Pin<Box<dyn Future<Output = Started> + 'a>>,
     {
@@ -79,11 +88,14 @@ impl Instance {
             mode,
         });
         let threads = Arc::new(AtomicU32::new(0));
-        let runtime = build_runtime(&facts, &threads)?;
+        let runtime = build_runtime(&facts, &threads).map_err(|error| StartError {
+            why: Ok(error),
+            threads_left: 0,
+        })?;
         let (signal, token) = ShutdownSignal::new();
         let mut setup = Setup::new(Arc::clone(&facts), settings, token);
         let started = guard::catch(|| runtime.block_on(async { start(&mut setup).await }));
-        let failure = match started {
+        let why = match started {
             Ok(Ok(handler)) => {
                 return Ok(Self {
                     facts,
@@ -94,13 +106,16 @@ impl Instance {
                     threads,
                 });
             }
-            Ok(Err(error)) => error,
-            Err(caught) => Box::new(caught),
+            Ok(Err(error)) => Ok(error),
+            Err(caught) => Err(caught),
         };
         // What it had set up by then is cleaned up as if it had served.
         runtime.block_on(setup.into_hooks().run(Duration::from_secs(1)));
         runtime.shutdown_timeout(Duration::from_secs(1));
-        Err(failure)
+        Err(StartError {
+            why,
+            threads_left: threads.load(Ordering::SeqCst),
+        })
     }
 
     pub(crate) fn facts(&self) -> &Arc<Facts> {
@@ -122,8 +137,23 @@ impl Instance {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(info.clone());
             let request_id = info.request_id;
-            let future = forward::with_request(request_id, || handler.handle(request));
-            future
+            let handler = Arc::clone(&handler);
+            let mut future: Option<ResponseFuture> = None;
+            let mut request = Some(request);
+            std::future::poll_fn(move |cx| {
+                let poll = || {
+                    let future = future
+                        .get_or_insert_with(|| handler.handle(request.take().unwrap_or_default()));
+                    future.as_mut().poll(cx)
+                };
+                // As for any other request: a panic is a 500 for this one alone.
+                guard::catch(|| forward::with_request(request_id, poll)).unwrap_or_else(|caught| {
+                    forward::with_request(request_id, || log_panic(&caught));
+                    let mut response = Response::new(Box::pin(Body::empty()) as ResponseBody);
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    Poll::Ready(Ok(response))
+                })
+            })
         });
         let connection = hyper::server::conn::http1::Builder::new()
             // The response goes on to a client that may be waiting for the end of this stream.
@@ -154,11 +184,7 @@ impl Instance {
             drop(handler);
         });
         if let Err(caught) = dropped {
-            tracing::error!(
-                location = caught.location,
-                "the service's destructor panicked: {}",
-                caught.message,
-            );
+            log_panic(&caught);
         }
         self.runtime.shutdown_timeout(timeout);
         Stopped {
@@ -166,6 +192,10 @@ impl Instance {
             threads_left: self.threads.load(Ordering::SeqCst),
         }
     }
+}
+
+fn log_panic(caught: &Caught) {
+    tracing::error!(location = caught.location, "panicked: {}", caught.message);
 }
 
 fn build_runtime(facts: &Facts, threads: &Arc<AtomicU32>) -> Result<Runtime, BoxError> {

@@ -16,7 +16,6 @@
 //!     setup.on_cleanup(|| println!("bye"));
 //!     Router::new().route("/", get(|| async { "hello\n" }))
 //! }
-//! # mod plugin_app { pub use super::app; }
 //! # fn main() {}
 //! ```
 //!

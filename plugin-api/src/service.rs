@@ -25,6 +25,20 @@ pub(crate) type ResponseFuture =
 /// sent. Implemented for all of them, and for nothing else.
 ///
 /// Each request is answered by a clone of its own, as servers do it.
+///
+/// A function that returns anything else does not compile:
+///
+/// ```compile_fail,E0277
+/// # use replug_plugin::{Setup, export_app};
+/// # mod plugin { use super::*;
+/// export_app!(app);
+/// # }
+///
+/// fn app(_: &mut Setup) -> &'static str {
+///     "not a service"
+/// }
+/// # fn main() {}
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service that Replug can call",
     label = "returned by the function that `export_app!` names",

@@ -144,14 +144,18 @@ mod tests {
 
     #[test]
     fn bytes_cross_without_a_copy_and_go_back_to_their_maker() {
-        struct Owner(Arc<()>);
+        struct Owner {
+            _alive: Arc<()>,
+        }
         impl AsRef<[u8]> for Owner {
             fn as_ref(&self) -> &[u8] {
                 b"zero copy"
             }
         }
         let (alive, lease) = (Arc::new(()), Arc::new(()));
-        let bytes = Bytes::from_owner(Owner(Arc::clone(&alive)));
+        let bytes = Bytes::from_owner(Owner {
+            _alive: Arc::clone(&alive),
+        });
         let at = bytes.as_ptr();
         // SAFETY: the buffer was made for us, and is used once.
         let adopted = unsafe { adopt(owned(bytes), Arc::clone(&lease)) };

@@ -1,6 +1,6 @@
 //! Wakers across the boundary.
 //!
-//! A waker that this side made goes out as its two words and [`TABLE`]. One that the other side
+//! A waker that this side made goes out as its two words and `TABLE`. One that the other side
 //! made is wrapped in a local [`Waker`] by [`with_context`]. Neither is wrapped twice: a wrapper
 //! that goes back out is taken off, and a waker that comes back home is used as it is.
 
@@ -44,6 +44,25 @@ impl Lent<'_> {
     pub fn as_ptr(&self) -> *const abi::Waker {
         &raw const self.raw
     }
+
+    /// The same as a reference.
+    #[must_use]
+    pub fn as_abi(&self) -> &abi::Waker {
+        &self.raw
+    }
+
+    /// Clones it as the other side would.
+    #[must_use]
+    pub fn keep(&self) -> Foreign {
+        keep(&self.raw)
+    }
+}
+
+/// Clones a lent waker.
+#[must_use]
+pub fn keep(waker: &abi::Waker) -> Foreign {
+    // SAFETY: a reference is valid during this call.
+    unsafe { Foreign::keep(waker) }
 }
 
 /// Runs `f` with a context whose waker is the other side's.
@@ -80,7 +99,9 @@ pub fn is_own(waker: &abi::Waker) -> bool {
 }
 
 /// A waker of the other side's, kept.
+// Wrappers point to it as to the waker itself.
 #[derive(Debug)]
+#[repr(transparent)]
 pub struct Foreign(abi::Waker);
 
 impl Foreign {
@@ -91,7 +112,7 @@ impl Foreign {
     #[must_use]
     pub unsafe fn keep(waker: *const abi::Waker) -> Self {
         // SAFETY: vouched for by the caller.
-        let table = unsafe { &*(*waker).table };
+        let table = unsafe { table_of(waker) };
         // SAFETY: the table came with the waker.
         Self(unsafe { (table.clone)(waker) })
     }
@@ -99,7 +120,7 @@ impl Foreign {
     /// Wakes it.
     pub fn wake(&self) {
         // SAFETY: an owned waker's table is valid until it is dropped.
-        let table = unsafe { &*self.0.table };
+        let table = unsafe { table_of(&raw const self.0) };
         // SAFETY: the table came with the waker.
         unsafe { (table.wake_by_ref)(&raw const self.0) }
     }
@@ -108,7 +129,7 @@ impl Foreign {
 impl Drop for Foreign {
     fn drop(&mut self) {
         // SAFETY: an owned waker's table is valid until it is dropped.
-        let table = unsafe { &*self.0.table };
+        let table = unsafe { table_of(&raw const self.0) };
         // SAFETY: owned, and dropped once.
         unsafe { (table.drop)(&raw mut self.0) }
     }
@@ -118,6 +139,15 @@ impl Drop for Foreign {
 unsafe impl Send for Foreign {}
 // SAFETY: as above; `wake` takes the maker's own locks.
 unsafe impl Sync for Foreign {}
+
+/// # Safety
+/// `waker` must point to a waker that is valid for as long as `'a`.
+unsafe fn table_of<'a>(waker: *const abi::Waker) -> &'a abi::WakerTable {
+    // SAFETY: vouched for by the caller.
+    let waker = unsafe { &*waker };
+    // SAFETY: a waker's table is valid as long as the waker.
+    unsafe { &*waker.table }
+}
 
 // What the other side calls on wakers that this side made.
 
@@ -200,7 +230,7 @@ unsafe fn wrapper_clone(data: *const ()) -> RawWaker {
 unsafe fn wrapper_wake_by_ref(data: *const ()) {
     let waker: *const abi::Waker = data.cast();
     // SAFETY: a wrapper's data points to a live foreign waker.
-    let table = unsafe { &*(*waker).table };
+    let table = unsafe { table_of(waker) };
     // SAFETY: the table came with the waker.
     unsafe { (table.wake_by_ref)(waker) }
 }
@@ -268,8 +298,7 @@ mod tests {
         let kept = unsafe { with_context(&raw const foreign, |cx| cx.waker().clone()) };
         assert_eq!(Arc::strong_count(&counter), 3);
         kept.wake_by_ref();
-        kept.clone().wake();
-        drop(kept);
+        kept.wake();
         assert_eq!(counter.0.load(Ordering::SeqCst), 2);
         drop(waker);
         assert_eq!(Arc::strong_count(&counter), 1);

@@ -1,0 +1,414 @@
+// The C ABI between Replug and a plugin. Generated from plugin-api/src/abi.rs, whose tests keep
+// it so; change that file, not this one.
+
+#ifndef REPLUG_H
+#define REPLUG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The symbol of a plugin's table.
+#define REPLUG_PLUGIN_SYMBOL "REPLUG_PLUGIN_1"
+extern const struct ReplugPluginTable REPLUG_PLUGIN_1;
+
+// A host refuses a plugin of another major version.
+#define REPLUG_ABI_MAJOR 1
+
+// A newer minor version on either side works: it only appends.
+#define REPLUG_ABI_MINOR 0
+
+// `ReplugPeer::kind`: not known.
+#define REPLUG_PEER_UNKNOWN 0
+
+// `ReplugPeer::kind`: an IPv4 address, in the first four bytes of `ReplugPeer::ip`.
+#define REPLUG_PEER_IPV4 1
+
+// `ReplugPeer::kind`: an IPv6 address.
+#define REPLUG_PEER_IPV6 2
+
+// `ReplugPeer::kind`: a Unix socket; the other fields are 0.
+#define REPLUG_PEER_UNIX 3
+
+// `ReplugSetupArgs::mode`: the plugin runs inside the host.
+#define REPLUG_MODE_EMBEDDED 0
+
+// `ReplugSetupArgs::mode`: the plugin runs in a worker process of a group.
+#define REPLUG_MODE_DAEMON 1
+
+// `ReplugStopArgs::reason` and `ReplugPluginTable::shutdown`: a newer generation serves.
+#define REPLUG_REASON_RELOAD 1
+
+// The artifact was removed.
+#define REPLUG_REASON_REMOVAL 2
+
+// The host ends.
+#define REPLUG_REASON_HOST_SHUTDOWN 3
+
+// It was started, but never served, because a later step of the reload failed.
+#define REPLUG_REASON_ABANDONED 4
+
+// What a polled or plain call comes back with: one of the constants below.
+typedef uint32_t ReplugStatus;
+
+// Borrowed bytes, valid for the call they are handed to unless a field says otherwise.
+typedef struct ReplugSlice {
+  // The first byte; may be null or dangling when `len` is 0.
+  const uint8_t *ptr;
+  // Length in bytes.
+  size_t len;
+} ReplugSlice;
+
+// Owned bytes: whoever holds them calls `release(owner)` once when done with them.
+typedef struct ReplugBuf {
+  // The first byte; may be null when `len` is 0.
+  const uint8_t *ptr;
+  // Length in bytes.
+  size_t len;
+  // What `release` is called with.
+  void *owner;
+  // Gives the bytes back, from any thread; null when there is nothing to give back.
+  void (*release)(void *owner);
+} ReplugBuf;
+
+// One header or trailer field.
+typedef struct ReplugHeader {
+  // The name, in lower case.
+  struct ReplugSlice name;
+  // The value: bytes, not necessarily UTF-8.
+  struct ReplugSlice value;
+} ReplugHeader;
+
+// A key and a value of a log record, both UTF-8.
+typedef struct ReplugField {
+  // The key.
+  struct ReplugSlice key;
+  // The value, as text.
+  struct ReplugSlice value;
+} ReplugField;
+
+// Why something failed.
+typedef struct ReplugFailure {
+  // `size_of::<Failure>()`
+  size_t size;
+  // For people.
+  struct ReplugBuf message;
+  // `file:line:column` of a panic; empty for an error.
+  struct ReplugBuf location;
+} ReplugFailure;
+
+// What can be done with a `ReplugWaker`; all of it from any thread.
+typedef struct ReplugWakerTable {
+  // `size_of::<WakerTable>()`
+  size_t size;
+  // Makes an owned copy.
+  struct ReplugWaker (*clone)(const struct ReplugWaker *waker);
+  // Wakes and keeps the waker.
+  void (*wake_by_ref)(const struct ReplugWaker *waker);
+  // Ends an owned copy.
+  void (*drop)(struct ReplugWaker *waker);
+} ReplugWakerTable;
+
+// A waker that the other side made. Borrowed where it is passed by pointer; `clone` makes an
+// owned one.
+typedef struct ReplugWaker {
+  // The maker's.
+  const void *data;
+  // The maker's.
+  const void *extra;
+  // The maker's functions.
+  const struct ReplugWakerTable *table;
+} ReplugWaker;
+
+// What polling a `ReplugBody` gives. The caller hands it in empty.
+typedef struct ReplugFrame {
+  // `size_of::<Frame>()`
+  size_t size;
+  // Data; owned by the caller from then on.
+  struct ReplugBuf data;
+  // Trailers; valid until the body is polled again or dropped.
+  const struct ReplugHeader *trailers;
+  // Number of trailers.
+  size_t trailer_count;
+  // Why it failed.
+  struct ReplugFailure failure;
+} ReplugFrame;
+
+// What can be done with a `ReplugBody`; from any thread, one call at a time.
+typedef struct ReplugBodyTable {
+  // `size_of::<BodyTable>()`
+  size_t size;
+  // `REPLUG_READY`: `frame.data` is filled. `REPLUG_TRAILERS`: `frame.trailers` is. `REPLUG_END`, `REPLUG_ERROR`
+  // and `REPLUG_PANICKED` are final; `REPLUG_PENDING` keeps a clone of `waker` and wakes it.
+  ReplugStatus (*poll)(void *this_, const struct ReplugWaker *waker, struct ReplugFrame *frame);
+  // Ends it, read to its end or not.
+  void (*drop)(void *this_);
+} ReplugBodyTable;
+
+// A message body that one side owns and the other polls, frame by frame.
+//
+// Polling it is back-pressure, dropping it is cancellation.
+typedef struct ReplugBody {
+  // The owner's state; null: an empty body, and `table` is null too.
+  void *this_;
+  // The owner's functions.
+  const struct ReplugBodyTable *table;
+  // At least so many bytes of data are left.
+  uint64_t lower;
+  // At most so many bytes of data are left; `u64::MAX`: not known.
+  uint64_t upper;
+} ReplugBody;
+
+// What can be done with a `ReplugStream`; from any thread, one call at a time.
+typedef struct ReplugStreamTable {
+  // `size_of::<StreamTable>()`
+  size_t size;
+  // Reads up to `cap` bytes into `ptr`; `REPLUG_READY` with `done` 0 is the end of the stream.
+  ReplugStatus (*read)(void *this_,
+                       const struct ReplugWaker *waker,
+                       uint8_t *ptr,
+                       size_t cap,
+                       size_t *done);
+  // Writes up to `len` bytes from `ptr`.
+  ReplugStatus (*write)(void *this_,
+                        const struct ReplugWaker *waker,
+                        const uint8_t *ptr,
+                        size_t len,
+                        size_t *done);
+  // Passes on what was written.
+  ReplugStatus (*flush)(void *this_, const struct ReplugWaker *waker);
+  // Ends the writing half.
+  ReplugStatus (*shutdown)(void *this_, const struct ReplugWaker *waker);
+  // Ends both halves.
+  void (*drop)(void *this_);
+} ReplugStreamTable;
+
+// A duplex byte stream that the host owns and the plugin reads and writes: an upgraded
+// connection's tunnel.
+typedef struct ReplugStream {
+  // The owner's state.
+  void *this_;
+  // The owner's functions.
+  const struct ReplugStreamTable *table;
+} ReplugStream;
+
+// Who sent a request.
+typedef struct ReplugPeer {
+  // One of the `PEER_` constants.
+  uint16_t kind;
+  // The port, in the machine's byte order.
+  uint16_t port;
+  // IPv6 scope; 0 otherwise.
+  uint32_t scope;
+  // The address, in network byte order.
+  uint8_t ip[16];
+} ReplugPeer;
+
+// A request. What its slices point to is valid during the call it is handed to.
+typedef struct ReplugRequest {
+  // `size_of::<Request>()`
+  size_t size;
+  // `GET` and so on.
+  struct ReplugSlice method;
+  // What the plugin is to route on: the request target with the mount taken off.
+  struct ReplugSlice uri;
+  // The request target as it came in.
+  struct ReplugSlice original_uri;
+  // The header fields.
+  const struct ReplugHeader *headers;
+  // Number of header fields.
+  size_t header_count;
+  // HTTP version: 9, 10, 11 or 20.
+  uint32_t version;
+  // Who sent it.
+  struct ReplugPeer peer;
+  // The host's number for this request; unique in one run of the host.
+  uint64_t request_id;
+  // The body; the plugin's from the call on, whatever the call comes back with.
+  struct ReplugBody body;
+} ReplugRequest;
+
+// A response's head and body. The caller hands it in empty.
+typedef struct ReplugResponse {
+  // `size_of::<Response>()`
+  size_t size;
+  // 100 to 999.
+  uint32_t status;
+  // Number of header fields.
+  size_t header_count;
+  // The header fields; valid until the call is dropped.
+  const struct ReplugHeader *headers;
+  // The body; owned by the caller from then on.
+  struct ReplugBody body;
+  // Why it failed.
+  struct ReplugFailure failure;
+} ReplugResponse;
+
+// What can be done with a `ReplugCall`; from any thread, one call at a time.
+typedef struct ReplugCallTable {
+  // `size_of::<CallTable>()`
+  size_t size;
+  // `REPLUG_READY`: `response` is filled. `REPLUG_ERROR` and `REPLUG_PANICKED`: its failure is. All three are
+  // final.
+  ReplugStatus (*poll)(void *this_, const struct ReplugWaker *waker, struct ReplugResponse *response);
+  // Ends it; before it is ready, this is cancellation.
+  void (*drop)(void *this_);
+} ReplugCallTable;
+
+// A request being answered: a future that the host polls.
+typedef struct ReplugCall {
+  // The plugin's state.
+  void *this_;
+  // The plugin's functions.
+  const struct ReplugCallTable *table;
+} ReplugCall;
+
+// One log record or tracing event of a plugin. All of it is valid during the call only.
+typedef struct ReplugLogRecord {
+  // `size_of::<LogRecord>()`
+  size_t size;
+  // 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+  uint32_t level;
+  // Source line; 0: not known.
+  uint32_t line;
+  // Usually the module path.
+  struct ReplugSlice target;
+  // The message.
+  struct ReplugSlice message;
+  // Source file; may be empty.
+  struct ReplugSlice file;
+  // The spans the event stands in, outermost first: `name{key=value}:name`.
+  struct ReplugSlice spans;
+  // The event's fields.
+  const struct ReplugField *fields;
+  // Number of fields.
+  size_t field_count;
+  // The request being answered; 0: none.
+  uint64_t request_id;
+} ReplugLogRecord;
+
+// What the host offers a plugin. Lives as long as the process.
+typedef struct ReplugHostTable {
+  // `size_of::<HostTable>()`
+  size_t size;
+  // The host's `REPLUG_ABI_MAJOR`.
+  uint16_t abi_major;
+  // The host's `REPLUG_ABI_MINOR`.
+  uint16_t abi_minor;
+  // Logs a record for the generation of that context; from any thread.
+  void (*log)(uint64_t context, const struct ReplugLogRecord *record);
+} ReplugHostTable;
+
+// What a plugin is told when it starts. Slices are valid during the call only.
+typedef struct ReplugSetupArgs {
+  // `size_of::<SetupArgs>()`
+  size_t size;
+  // What the host offers.
+  const struct ReplugHostTable *host;
+  // The generation's number with the host's functions. A number, so that a late call of an
+  // old generation's thread finds nothing instead of freed memory.
+  uint64_t context;
+  // The app's name.
+  struct ReplugSlice name;
+  // The artifact's absolute path, as the operator wrote it (not the private copy's).
+  struct ReplugSlice path;
+  // Where it is mounted: `/` or `/NAME`.
+  struct ReplugSlice mount;
+  // The process group; empty in embedded mode.
+  struct ReplugSlice group;
+  // The app's settings: a JSON object.
+  struct ReplugSlice settings;
+  // The generation's number, from 1.
+  uint64_t generation;
+  // One of the `MODE_` constants.
+  uint32_t mode;
+  // The worker's number in its group, from 0.
+  uint32_t worker;
+  // The most detailed log level that the host wants, 0 (none) to 5 (trace).
+  uint32_t max_level;
+} ReplugSetupArgs;
+
+// How a plugin's start ended. The caller hands it in empty.
+typedef struct ReplugSetupOutcome {
+  // `size_of::<SetupOutcome>()`
+  size_t size;
+  // The app; set when the status is `REPLUG_READY`.
+  void *app;
+  // Why it failed.
+  struct ReplugFailure failure;
+  // When it failed: threads of its runtime that are still running, so that the library must
+  // stay mapped.
+  uint32_t threads_left;
+} ReplugSetupOutcome;
+
+// How a plugin is to stop.
+typedef struct ReplugStopArgs {
+  // `size_of::<StopArgs>()`
+  size_t size;
+  // One of the `REASON_` constants.
+  uint32_t reason;
+  // Time for all cleanup hooks together, and again for the runtime's threads to end, in
+  // milliseconds.
+  uint64_t timeout_ms;
+} ReplugStopArgs;
+
+// How a plugin stopped. The caller hands it in empty.
+typedef struct ReplugStopReport {
+  // `size_of::<StopReport>()`
+  size_t size;
+  // Cleanup hooks that ran to their end.
+  uint32_t hooks_done;
+  // Cleanup hooks that panicked or ran out of time; each is logged by name.
+  uint32_t hooks_failed;
+  // Threads of the plugin's runtime that did not end in time.
+  uint32_t threads_left;
+} ReplugStopReport;
+
+// What a plugin exports under `REPLUG_PLUGIN_SYMBOL`. Lives as long as the library.
+typedef struct ReplugPluginTable {
+  // `size_of::<PluginTable>()`
+  size_t size;
+  // The plugin's `REPLUG_ABI_MAJOR`.
+  uint16_t abi_major;
+  // The plugin's `REPLUG_ABI_MINOR`.
+  uint16_t abi_minor;
+  // Starts the app; called once, on a thread of its own, and may take its time.
+  ReplugStatus (*setup)(const struct ReplugSetupArgs *args, struct ReplugSetupOutcome *outcome);
+  // Takes a request; from any thread, many at a time. `REPLUG_READY`: `call` is filled. Never
+  // blocks.
+  ReplugStatus (*call)(void *app,
+                       struct ReplugRequest *request,
+                       struct ReplugCall *call,
+                       struct ReplugFailure *failure);
+  // Takes an upgrade request: HTTP/1.1 is spoken on `stream`, the request head first; the
+  // stream is the plugin's from then on. `request` says what the bytes cannot (peer, request
+  // id, original target); its method, headers and body are empty. `REPLUG_READY`: taken.
+  ReplugStatus (*upgrade)(void *app,
+                          struct ReplugRequest *request,
+                          struct ReplugStream *stream,
+                          struct ReplugFailure *failure);
+  // Tells the app that draining has begun. Never blocks.
+  void (*shutdown)(void *app, uint32_t reason);
+  // Runs the cleanup hooks, ends the runtime and frees the app; called once, after the last
+  // call, body and stream has been dropped, on a thread of its own.
+  ReplugStatus (*stop)(void *app, const struct ReplugStopArgs *args, struct ReplugStopReport *report);
+} ReplugPluginTable;
+
+// Not ready; the waker handed in is woken when polling again makes sense.
+#define REPLUG_PENDING 0
+
+// Done; the out message is filled.
+#define REPLUG_READY 1
+
+// A body's last frame has been delivered before.
+#define REPLUG_END 2
+
+// The frame holds trailers; nothing but `REPLUG_END` follows.
+#define REPLUG_TRAILERS 3
+
+// It failed; the out message's `ReplugFailure` says why.
+#define REPLUG_ERROR 4
+
+// The other side's code panicked; the `ReplugFailure` has message and location.
+#define REPLUG_PANICKED 5
+
+#endif  /* REPLUG_H */
