@@ -6,6 +6,23 @@
 pub mod exit_code;
 pub mod id;
 
+pub mod config;
+pub mod telemetry;
+
 pub mod artifact;
 
+pub mod loader;
 pub mod watcher;
+
+pub mod generation;
+
+pub mod app;
+pub mod router;
+
+pub mod dispatch;
+pub mod reload;
+
+pub mod admin;
+pub mod server;
+
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `replug` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    replug::cli::run().into()
+}

@@ -1,0 +1,101 @@
+//! Upgrade requests (WebSocket): a byte tunnel to the plugin.
+//!
+//! The host is a hyper client on one end of a duplex stream, as a reverse proxy is; hyper inside
+//! the plugin serves the other. So upgrades work in the plugin as they do in any hyper server,
+//! and no type of hyper's crosses the boundary.
+
+use http::{Request, Response, StatusCode, header};
+use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+
+use super::{
+    Failure,
+    body::{Cut, DispatchBody},
+    origin_form,
+};
+use crate::{
+    generation::Lease,
+    loader::{Peer, RequestInfo},
+};
+
+/// What may wait in the tunnel, in bytes, each way.
+const TUNNEL_BUFFER: usize = 64 * 1024;
+
+/// Whether a request asks for another protocol. HTTP/2 is not one: nobody takes that offer, since
+/// clients that want it begin with it.
+pub(super) fn wanted<B>(request: &Request<B>) -> bool {
+    request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|protocol| protocol != "h2c")
+        && request.version() == http::Version::HTTP_11
+        && request
+            .headers()
+            .get_all(header::CONNECTION)
+            .iter()
+            .any(|value| {
+                value.to_str().is_ok_and(|value| {
+                    value
+                        .split(',')
+                        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+                })
+            })
+}
+
+pub(super) async fn tunnel(
+    mut request: Request<Incoming>,
+    lease: &Lease,
+    uri: &str,
+    peer: Peer,
+    id: u64,
+) -> Result<Response<DispatchBody>, Failure> {
+    let client = hyper::upgrade::on(&mut request);
+    let (mut parts, body) = request.into_parts();
+    let (ours, plugins) = tokio::io::duplex(TUNNEL_BUFFER);
+    let info = RequestInfo {
+        uri,
+        original_uri: &parts.uri,
+        peer,
+        id,
+    };
+    lease.plugin().upgrade(&parts, plugins, &info)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(ours))
+        .await
+        .map_err(Failure::Tunnel)?;
+    let connection_lease = lease.clone();
+    tokio::task::spawn_local(async move {
+        // Its error is the sender's, or the upgraded stream's, who report it.
+        let _ = Cut::new(&connection_lease, connection.with_upgrades()).await;
+    });
+    parts.uri = origin_form(uri);
+    let answer = sender.send_request(Request::from_parts(parts, body));
+    let mut response = Cut::new(lease, answer)
+        .await
+        .ok_or(Failure::Cut)?
+        .map_err(Failure::Tunnel)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What concerns the tunnel's own connection must not reach the client's.
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+            response.headers_mut().remove(name);
+        }
+        return Ok(response.map(|body| DispatchBody::tunnel(body, lease.clone(), id)));
+    }
+    let plugin = hyper::upgrade::on(&mut response);
+    tokio::task::spawn_local(copy(client, plugin, lease.clone()));
+    Ok(response.map(|_| DispatchBody::own(axum::body::Body::empty())))
+}
+
+/// Copies both ways until either side ends, or the generation is cut.
+async fn copy(client: OnUpgrade, plugin: OnUpgrade, lease: Lease) {
+    let both = async {
+        let (client, plugin) = tokio::try_join!(client, plugin)?;
+        let (mut client, mut plugin) = (TokioIo::new(client), TokioIo::new(plugin));
+        // A side that goes away in the middle is the ordinary end of such a connection.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut plugin).await;
+        Ok::<_, hyper::Error>(())
+    };
+    if let Some(Err(error)) = Cut::new(&lease, both).await {
+        let (app, generation) = (lease.app.as_str(), lease.id.get());
+        tracing::debug!(app, generation, "an upgrade did not happen: {error}");
+    }
+}

@@ -1,0 +1,139 @@
+//! One loaded copy of an app, and the leases that keep it alive.
+//!
+//! A [`Lease`] is what a request holds while it can still run the generation's code. There is no
+//! counter to forget: the last lease to go gives the running plugin back, and only who has that
+//! can stop it.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    id::{AppName, Digest, GenerationId},
+    loader::{Plugin, Running},
+};
+
+/// A generation that takes or has taken requests.
+#[derive(Debug)]
+pub struct Generation {
+    /// The app's name.
+    pub app: AppName,
+    /// Its number.
+    pub id: GenerationId,
+    /// The digest of the bytes it was loaded from.
+    pub digest: Digest,
+    /// When it began to serve.
+    pub since: Instant,
+    cut: CancellationToken,
+    plugin: Plugin,
+}
+
+/// Keeps a generation alive: one for each request, response body and tunnel.
+#[derive(Clone, Debug)]
+pub struct Lease(pub(crate) Arc<Generation>);
+
+impl Lease {
+    /// The plugin. A clone of it keeps the generation from being stopped, too.
+    #[must_use]
+    pub fn plugin(&self) -> &Plugin {
+        &self.0.plugin
+    }
+
+    /// Resolves when the drain deadline has passed and what is left must end.
+    #[must_use]
+    pub fn cut(&self) -> &CancellationToken {
+        &self.0.cut
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.0
+    }
+}
+
+/// The owner's side of a generation: the lease that an app hands out copies of, and the word that
+/// the last one is gone.
+pub struct Live {
+    /// What requests take copies of.
+    pub lease: Lease,
+    last: oneshot::Receiver<Running>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Makes a plugin that has been set up ready for requests.
+    #[must_use]
+    pub fn new(running: Running, app: AppName, id: GenerationId, digest: Digest) -> Self {
+        let (sender, last) = oneshot::channel();
+        let plugin = running.share(move |running| {
+            // Who owned the generation is gone only when the whole host is; then the process's
+            // end is what unloads.
+            let _ = sender.send(running);
+        });
+        let cut = CancellationToken::new();
+        let since = Instant::now();
+        Self {
+            lease: Lease(Arc::new(Generation {
+                app,
+                id,
+                digest,
+                since,
+                cut,
+                plugin,
+            })),
+            last,
+        }
+    }
+
+    /// Gives up the owner's own lease, and waits for the others.
+    #[must_use]
+    pub fn drain(self) -> Draining {
+        let Self { lease, last } = self;
+        let cut = lease.cut().clone();
+        let generation = Arc::downgrade(&lease.0);
+        drop(lease);
+        Draining {
+            generation,
+            cut,
+            last,
+        }
+    }
+}
+
+/// A generation that takes no new requests.
+#[derive(Debug)]
+pub struct Draining {
+    generation: std::sync::Weak<Generation>,
+    cut: CancellationToken,
+    last: oneshot::Receiver<Running>,
+}
+
+impl Draining {
+    /// How many leases there still are.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.generation.strong_count()
+    }
+
+    /// Ends what still holds a lease, as far as it lets itself be ended.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits for the last lease. `None`: the plugin is gone without one, which is a bug.
+    /// Cancel-safe.
+    pub async fn last(&mut self) -> Option<Running> {
+        (&mut self.last).await.ok()
+    }
+}

@@ -1,0 +1,407 @@
+//! `Inspected` → [`Plugin`]: the only `dlopen`, and the only calls through the ABI.
+//!
+//! A library passes through types, each with what can be done in that stage and nothing else:
+//! [`Loaded`] can be set up; [`Running`] can be shared as a [`Plugin`], which answers requests;
+//! when the last clone of it is gone the `Running` comes back and can be stopped; [`Stopped`] can
+//! be unloaded. So nothing is stopped under a request, and nothing is closed that was not stopped.
+
+#![expect(unsafe_code, reason = "opens libraries and calls them through the ABI")]
+
+use std::{
+    ffi::c_void,
+    fmt,
+    path::Path,
+    ptr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::request::Parts;
+use hyper::body::Incoming;
+use replug_plugin::{abi, glue::guard::Caught};
+use tokio::io::DuplexStream;
+
+mod call;
+mod context;
+mod library;
+mod request;
+mod slots;
+mod stream;
+
+pub use call::{Call, CallError, ResponseBody};
+pub use library::{LoadError, Loaded, load};
+pub use request::{Peer, RequestInfo};
+
+use crate::{
+    id::{AppName, GenerationId},
+    telemetry,
+};
+use context::Context;
+use library::Library;
+use slots::Slots;
+
+/// What an app is told when it is set up.
+#[derive(Clone, Debug)]
+pub struct SetupFacts {
+    /// The app's name.
+    pub name: AppName,
+    /// Where it is mounted.
+    pub mount: String,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Its settings: a JSON object.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Why an app could not be set up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Its setup function returned an error.
+    #[error("its setup failed: {0}")]
+    Failed(String),
+    /// Its setup function panicked.
+    #[error("its setup panicked at {}: {}", .0.location, .0.message)]
+    Panicked(Caught),
+}
+
+/// Why an app stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A newer generation serves.
+    Reload,
+    /// Its artifact was removed.
+    Removal,
+    /// The host ends.
+    HostShutdown,
+    /// It was started, but never served.
+    Abandoned,
+}
+
+impl StopReason {
+    fn to_abi(self) -> u32 {
+        match self {
+            Self::Reload => abi::REASON_RELOAD,
+            Self::Removal => abi::REASON_REMOVAL,
+            Self::HostShutdown => abi::REASON_HOST_SHUTDOWN,
+            Self::Abandoned => abi::REASON_ABANDONED,
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "reload",
+            Self::Removal => "removal",
+            Self::HostShutdown => "host-shutdown",
+            Self::Abandoned => "abandoned",
+        })
+    }
+}
+
+impl Loaded {
+    /// Runs the app's setup function. May take long: for a thread of its own, never an HTTP
+    /// thread.
+    ///
+    /// # Errors
+    /// When the function fails or panics; the library is closed again then.
+    pub fn setup(self, facts: &SetupFacts) -> Result<Running, SetupError> {
+        let context = Context::new(facts.name.clone(), facts.generation);
+        let path = self
+            .library
+            .source()
+            .as_ref()
+            .to_string_lossy()
+            .into_owned();
+        let settings = serde_json::Value::Object(facts.settings.clone()).to_string();
+        let lend = |text: &str| abi::Slice::lend(text.as_bytes());
+        let args = abi::SetupArgs {
+            size: size_of::<abi::SetupArgs>(),
+            host: &raw const context::HOST,
+            context: context.number(),
+            name: lend(facts.name.as_str()),
+            path: lend(&path),
+            mount: lend(&facts.mount),
+            group: abi::Slice::EMPTY,
+            settings: lend(&settings),
+            generation: facts.generation.get(),
+            mode: abi::MODE_EMBEDDED,
+            worker: 0,
+            max_level: telemetry::max_level() as u32,
+        };
+        let mut outcome = abi::SetupOutcome {
+            size: size_of::<abi::SetupOutcome>(),
+            app: ptr::null_mut(),
+            failure: abi::Failure::EMPTY,
+            threads_left: 0,
+        };
+        let setup = self.library.table().setup;
+        // SAFETY: the ABI: called once, with messages that live through the call.
+        let status = unsafe { setup(&raw const args, &raw mut outcome) };
+        if status == abi::READY {
+            return Ok(Running {
+                app: App(outcome.app),
+                slots: Arc::default(),
+                library: self.library,
+                context,
+            });
+        }
+        // SAFETY: filled by the plugin for us.
+        let caught = unsafe { outcome.failure.adopt() };
+        if outcome.threads_left == 0 {
+            self.library.close();
+        }
+        Err(if status == abi::PANICKED {
+            SetupError::Panicked(caught)
+        } else {
+            SetupError::Failed(caught.message)
+        })
+    }
+}
+
+/// The plugin's own pointer to its app.
+#[derive(Debug)]
+struct App(*mut c_void);
+
+// SAFETY: the ABI lets requests be handed in from any thread, many at a time.
+unsafe impl Send for App {}
+// SAFETY: as above.
+unsafe impl Sync for App {}
+
+/// An app that has been set up. Not clonable: who owns it may stop it.
+#[derive(Debug)]
+pub struct Running {
+    app: App,
+    slots: Arc<Slots>,
+    library: Library,
+    context: Context,
+}
+
+/// How an app stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StopReport {
+    /// Cleanup hooks that ran to their end.
+    pub hooks_done: u32,
+    /// Cleanup hooks that panicked or ran out of time.
+    pub hooks_failed: u32,
+    /// Threads of its runtime that did not end in time.
+    pub threads_left: u32,
+    /// Stopping itself panicked.
+    pub panicked: bool,
+}
+
+impl Running {
+    /// Makes it callable. When the last clone of the plugin, and everything that came out of it,
+    /// has been dropped, `on_last` gets the app back to stop it.
+    pub fn share(self, on_last: impl FnOnce(Self) + Send + 'static) -> Plugin {
+        let on_last: OnLast = Box::new(on_last);
+        Plugin(Arc::new(Shared {
+            running: Some(self),
+            on_last: Mutex::new(Some(on_last)),
+        }))
+    }
+
+    /// Runs the cleanup hooks, ends the plugin's runtime and frees the app. Takes up to twice
+    /// `timeout`: for a thread of its own.
+    #[must_use]
+    pub fn stop(self, reason: StopReason, timeout: Duration) -> (Stopped, StopReport) {
+        let Self {
+            app,
+            slots,
+            library,
+            context,
+        } = self;
+        let args = abi::StopArgs {
+            size: size_of::<abi::StopArgs>(),
+            reason: reason.to_abi(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        let mut out = abi::StopReport {
+            size: size_of::<abi::StopReport>(),
+            hooks_done: 0,
+            hooks_failed: 0,
+            threads_left: 0,
+        };
+        // SAFETY: the ABI: called once, when no call is left, which `Plugin` sees to.
+        let status = unsafe { (library.table().stop)(app.0, &raw const args, &raw mut out) };
+        let report = StopReport {
+            hooks_done: out.hooks_done,
+            hooks_failed: out.hooks_failed,
+            threads_left: out.threads_left,
+            panicked: status != abi::READY,
+        };
+        (
+            Stopped {
+                slots,
+                library,
+                context,
+                report,
+            },
+            report,
+        )
+    }
+}
+
+/// A stopped app: nothing but its library is left.
+#[derive(Debug)]
+pub struct Stopped {
+    slots: Arc<Slots>,
+    library: Library,
+    context: Context,
+    report: StopReport,
+}
+
+/// Where a library went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unloaded {
+    /// It was closed, and its private copy deleted.
+    Closed,
+    /// It stays loaded, for this reason.
+    Quarantined(String),
+}
+
+impl Stopped {
+    /// Closes the library and deletes its private copy.
+    pub fn unload(self) -> Unloaded {
+        let Self {
+            slots,
+            library,
+            context,
+            report,
+        } = self;
+        // The body of a task that is still running, or a connection of hyper's, may hold a waker.
+        slots.revoke();
+        let reason = if report.threads_left > 0 {
+            format!(
+                "{} threads of its runtime are still running",
+                report.threads_left
+            )
+        } else if report.panicked {
+            "it panicked while it stopped, so its threads may be running".to_owned()
+        } else if !library.manifest().unload_safe {
+            "its manifest says `unload-safe=false`".to_owned()
+        } else {
+            library.close();
+            drop(context);
+            return Unloaded::Closed;
+        };
+        // A live thread would return into unmapped code: keep the library instead, and its file for
+        // debuggers, and the context, so that what it logs can still be told from others.
+        #[expect(
+            clippy::mem_forget,
+            reason = "what is left of it is in use until the host ends"
+        )]
+        std::mem::forget((library, context));
+        Unloaded::Quarantined(reason)
+    }
+}
+
+/// A running app, shared by all that may run its code.
+#[derive(Clone)]
+pub struct Plugin(Arc<Shared>);
+
+type OnLast = Box<dyn FnOnce(Running) + Send>;
+
+struct Shared {
+    // `None` only in the destructor.
+    running: Option<Running>,
+    // A mutex only to be `Sync`: it is taken out once, by the destructor.
+    on_last: Mutex<Option<OnLast>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let on_last = self
+            .on_last
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let (Some(running), Some(on_last)) = (self.running.take(), on_last) {
+            on_last(running);
+        }
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Plugin").field(&self.staged_path()).finish()
+    }
+}
+
+impl Plugin {
+    fn running(&self) -> &Running {
+        let Some(running) = &self.0.running else {
+            unreachable!("taken out only when dropped")
+        };
+        running
+    }
+
+    /// The private copy that its code comes from.
+    #[must_use]
+    pub fn staged_path(&self) -> &Path {
+        self.running().library.staged_path()
+    }
+
+    /// Hands it a request. What comes back keeps the plugin loaded.
+    ///
+    /// # Errors
+    /// When it refuses the request, or panics.
+    pub fn call(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        info: &RequestInfo<'_>,
+    ) -> Result<Call, CallError> {
+        let running = self.running();
+        let table = running.library.table();
+        let mut raw = abi::Call {
+            this: ptr::null_mut(),
+            table: ptr::null(),
+        };
+        let mut failure = abi::Failure::EMPTY;
+        let body = request::export_body(body, &running.slots);
+        let status = request::with_message(parts, info, body, |message| {
+            // SAFETY: the ABI: the app is running, and all messages live through the call.
+            unsafe { (table.call)(running.app.0, message, &raw mut raw, &raw mut failure) }
+        });
+        if status == abi::READY {
+            // SAFETY: filled by the plugin for us.
+            return Ok(unsafe { Call::new(raw, self.clone()) });
+        }
+        // SAFETY: filled by the plugin for us.
+        Err(unsafe { CallError::adopt(status, failure) })
+    }
+
+    /// Hands it an upgrade request's connection: HTTP/1.1 is spoken on the other end of `io`,
+    /// beginning with the request's head.
+    ///
+    /// # Errors
+    /// When it refuses the request, or panics.
+    pub fn upgrade(
+        &self,
+        parts: &Parts,
+        io: DuplexStream,
+        info: &RequestInfo<'_>,
+    ) -> Result<(), CallError> {
+        let running = self.running();
+        let table = running.library.table();
+        let mut failure = abi::Failure::EMPTY;
+        let mut stream = stream::export(io, &running.slots);
+        let status = request::with_message(parts, info, abi::Body::EMPTY, |message| {
+            // SAFETY: the ABI: the app is running, and all messages live through the call.
+            unsafe { (table.upgrade)(running.app.0, message, &raw mut stream, &raw mut failure) }
+        });
+        if status == abi::READY {
+            return Ok(());
+        }
+        // SAFETY: filled by the plugin for us.
+        Err(unsafe { CallError::adopt(status, failure) })
+    }
+
+    /// Tells it that draining has begun.
+    pub fn shutdown(&self, reason: StopReason) {
+        let running = self.running();
+        // SAFETY: the ABI: the app is running.
+        unsafe { (running.library.table().shutdown)(running.app.0, reason.to_abi()) }
+    }
+}

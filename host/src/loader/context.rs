@@ -1,0 +1,111 @@
+//! What the host offers a plugin: its table of functions, and who is calling.
+
+#![expect(unsafe_code, reason = "functions that plugins call through the ABI")]
+
+use std::{
+    collections::HashMap,
+    sync::{
+        LazyLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use replug_plugin::{abi, glue::guard};
+use serde_json::{Map, json};
+
+use crate::{
+    id::{AppName, GenerationId},
+    telemetry::{self, Level, Record},
+};
+
+/// The host's table; one for all plugins.
+pub(super) static HOST: abi::HostTable = abi::HostTable {
+    size: size_of::<abi::HostTable>(),
+    abi_major: abi::ABI_MAJOR,
+    abi_minor: abi::ABI_MINOR,
+    log,
+};
+
+/// Who a context number stands for. Plugins hold the number and never a pointer, so that a thread
+/// that outlives its generation finds nothing instead of freed memory.
+static CONTEXTS: LazyLock<RwLock<HashMap<u64, Owner>>> = LazyLock::new(RwLock::default);
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Clone)]
+struct Owner {
+    app: AppName,
+    generation: GenerationId,
+}
+
+/// A generation's number with the host's functions, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Context(u64);
+
+impl Context {
+    pub(super) fn new(app: AppName, generation: GenerationId) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
+        contexts.insert(number, Owner { app, generation });
+        Self(number)
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        CONTEXTS
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.0);
+    }
+}
+
+unsafe extern "C" fn log(context: u64, record: *const abi::LogRecord) {
+    let owner = CONTEXTS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&context)
+        .cloned();
+    // SAFETY: the ABI: lent for this call.
+    let raw = unsafe { &*record };
+    // A record that panics here must not unwind into the plugin; it is lost, and nothing else.
+    let _ = guard::catch(|| {
+        // SAFETY: the ABI: what a record points to is valid during the call.
+        let mut record = unsafe { read(raw) };
+        record.app = owner.map(|owner| (owner.app.to_string(), Some(owner.generation.get())));
+        telemetry::write(&record);
+    });
+}
+
+/// # Safety
+/// What the record points to must be valid.
+unsafe fn read(raw: &abi::LogRecord) -> Record {
+    // SAFETY: vouched for by the caller, here and below.
+    let text = |slice: abi::Slice| unsafe { slice.to_text() };
+    let mut record = Record::new(Level::from_abi(raw.level), &text(raw.target));
+    record.message = text(raw.message);
+    record.request = (raw.request_id != 0).then_some(raw.request_id);
+    let mut put = |key: &str, value: String| {
+        if !value.is_empty() {
+            record.fields.insert(key.to_owned(), json!(value));
+        }
+    };
+    put("spans", text(raw.spans));
+    put("file", text(raw.file));
+    if raw.line != 0 {
+        record.fields.insert("line".to_owned(), json!(raw.line));
+    }
+    if raw.field_count > 0 {
+        // SAFETY: vouched for by the caller.
+        let fields = unsafe { std::slice::from_raw_parts(raw.fields, raw.field_count) };
+        let fields: Map<_, _> = fields
+            .iter()
+            .map(|field| (text(field.key), json!(text(field.value))))
+            .collect();
+        record.fields.insert("fields".to_owned(), fields.into());
+    }
+    record
+}

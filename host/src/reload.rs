@@ -1,0 +1,386 @@
+//! The actor that takes a change through stage → inspect → load → set up → swap → drain → stop →
+//! unload.
+//!
+//! One task owns all apps. What takes long (copying, setting up, draining) runs elsewhere and
+//! comes back as an [`Event`]; so no app's slowness delays another's, and no two steps for one
+//! app overlap.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+mod error;
+mod event;
+mod first_round;
+mod load;
+mod retire;
+mod slot;
+
+pub use error::ReloadError;
+pub use event::Handle;
+pub use first_round::FirstRound;
+
+use crate::{
+    app::App,
+    artifact::StagingArea,
+    config::{AppDefaults, Config, Mount},
+    generation::Live,
+    id::ArtifactPath,
+    loader::StopReason,
+    router::Router,
+    watcher::{WatchError, WatchEvent, Watcher},
+};
+use event::{Event, Shutdown};
+use first_round::FirstRoundState;
+use load::{Job, Started};
+use slot::{Place, Slot, Work};
+
+/// An artifact that is to be served, and where.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The artifact.
+    pub path: ArtifactPath,
+    /// Where to mount it; `None`: at `/` and its manifest's name.
+    pub mount: Option<Mount>,
+}
+
+/// The actor's state.
+#[derive(Debug)]
+pub struct Reloader {
+    config: Arc<Config>,
+    router: Arc<Router>,
+    staging: Arc<StagingArea>,
+    watcher: Watcher,
+    sender: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
+    slots: HashMap<ArtifactPath, Slot>,
+    first: Option<FirstRoundState>,
+    retiring: usize,
+    ending: Option<Ending>,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Ending {
+    done: oneshot::Sender<()>,
+}
+
+impl Reloader {
+    /// An actor that has nothing to serve yet. `watch_events` is where `watcher` sends.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        router: Arc<Router>,
+        staging: StagingArea,
+        watcher: Watcher,
+        mut watch_events: mpsc::UnboundedReceiver<WatchEvent>,
+    ) -> (Self, Handle) {
+        let (sender, events) = mpsc::unbounded_channel();
+        let forward = sender.clone();
+        tokio::spawn(async move {
+            while let Some(event) = watch_events.recv().await {
+                if forward.send(Event::Watched(event)).is_err() {
+                    return;
+                }
+            }
+        });
+        let handle = Handle(sender.clone());
+        let reloader = Self {
+            config,
+            router,
+            staging: Arc::new(staging),
+            watcher,
+            sender,
+            events,
+            slots: HashMap::new(),
+            first: None,
+            retiring: 0,
+            ending: None,
+            serial: 0,
+        };
+        (reloader, handle)
+    }
+
+    /// Loads what is wanted, and from then on does what events ask for, until shutdown. `first`
+    /// is told when each of the wanted has been tried once.
+    pub async fn run(mut self, wanted: Vec<Wanted>, first: oneshot::Sender<FirstRound>) {
+        let order = wanted.iter().map(|wanted| wanted.path.clone()).collect();
+        self.first = Some(FirstRoundState::new(order, first));
+        for Wanted { path, mount } in wanted {
+            self.slots.insert(
+                path.clone(),
+                Slot::new(mount.map_or(Place::ByName, Place::Fixed)),
+            );
+            self.begin_load(&path);
+        }
+        self.take_first_round();
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Watched(WatchEvent::Changed(path)) => self.changed(&path),
+                Event::Watched(WatchEvent::Removed(path)) => self.removed(&path),
+                Event::Loaded { path, result } => self.loaded(&path, *result),
+                Event::Retired => self.retired(),
+                Event::Shutdown(Shutdown::Tell) => self.announce(),
+                Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
+            }
+            if self.ending.is_some() && self.retiring == 0 {
+                break;
+            }
+        }
+        if let Some(Ending { done }) = self.ending {
+            let _ = done.send(());
+        }
+    }
+
+    fn changed(&mut self, path: &ArtifactPath) {
+        let slot = self
+            .slots
+            .entry(path.clone())
+            .or_insert_with(|| Slot::new(Place::ByName));
+        match &mut slot.work {
+            Work::Idle => self.begin_load(path),
+            Work::Loading { again, removed } => {
+                *again = true;
+                *removed = false;
+            }
+        }
+    }
+
+    fn begin_load(&mut self, path: &ArtifactPath) {
+        if self.ending.is_some() {
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        slot.work = Work::Loading {
+            again: false,
+            removed: false,
+        };
+        self.serial += 1;
+        let job = Job {
+            path: path.clone(),
+            place: slot.place.clone(),
+            generation: slot.next,
+            serial: self.serial,
+            config: Arc::clone(&self.config),
+            router: Arc::clone(&self.router),
+            staging: Arc::clone(&self.staging),
+            loaded: slot.fingerprint(),
+        };
+        let (path, sender) = (path.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let result = Box::new(load::run(job).await);
+            let _ = sender.send(Event::Loaded { path, result });
+        });
+    }
+
+    fn loaded(&mut self, path: &ArtifactPath, result: Result<Started, ReloadError>) {
+        let result = match &mut self.first {
+            Some(first) => first.keep(path, result),
+            None => Some(result),
+        };
+        match result {
+            Some(result) => self.finish_load(path, result),
+            None => self.take_first_round(),
+        }
+    }
+
+    fn take_first_round(&mut self) {
+        while let Some((path, result)) = self.first.as_mut().and_then(FirstRoundState::next) {
+            self.finish_load(&path, result);
+        }
+        if let Some(first) = &mut self.first {
+            first.finish(self.router.apps().len());
+        }
+    }
+
+    fn finish_load(&mut self, path: &ArtifactPath, result: Result<Started, ReloadError>) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return self.abandon(result);
+        };
+        let work = std::mem::replace(&mut slot.work, Work::Idle);
+        if self.ending.is_some() || matches!(work, Work::Loading { removed: true, .. }) {
+            self.abandon(result);
+            self.forget_if_gone(path, &work);
+            return;
+        }
+        match result {
+            Ok(started) => self.swap_in(path, started),
+            Err(error) => self.refused(path, error),
+        }
+        if matches!(work, Work::Loading { again: true, .. }) {
+            self.begin_load(path);
+        }
+    }
+
+    /// Makes a started generation the one that answers.
+    fn swap_in(&mut self, path: &ArtifactPath, started: Started) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        // Looked at again: two artifacts may have been loaded side by side.
+        if let Err(taken) = self.router.check(&started.app.mount, path) {
+            slot.blocked_on = Some(taken.mount.clone());
+            let error = ReloadError::Mount(taken);
+            error.log(path, Some(&started.app.name), slot.live_generation());
+            self.abandon(Ok(started));
+            return;
+        }
+        slot.blocked_on = None;
+        slot.next = started.live.lease.id.next();
+        let previous = slot.take_over(started, &self.router);
+        if let Some((app, live)) = previous {
+            self.retire(&app, live, StopReason::Reload, None);
+        }
+    }
+
+    fn refused(&mut self, path: &ArtifactPath, error: ReloadError) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        slot.blocked_on = match &error {
+            ReloadError::Mount(taken) => Some(taken.mount.clone()),
+            _ => None,
+        };
+        if let ReloadError::Unchanged = error {
+            return;
+        }
+        if error.is_changing() {
+            tracing::info!(event = "waiting", path = %path, "{error}: waiting for its writer");
+            return;
+        }
+        error.log(path, slot.name(), slot.live_generation());
+    }
+
+    fn removed(&mut self, path: &ArtifactPath) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        if let Work::Loading { removed, again } = &mut slot.work {
+            *removed = true;
+            *again = false;
+        }
+        let live = slot.live.take();
+        if let Work::Idle = slot.work {
+            self.drop_slot(path);
+        }
+        let Some((app, live)) = live else { return };
+        self.router.unmount(&app);
+        tracing::info!(
+            event = "unmounted",
+            app = app.name.as_str(),
+            path = %path,
+            "{path} is gone: unmounted {}; put it back to serve it again",
+            app.mount,
+        );
+        app.swap(None);
+        let mount = app.mount.clone();
+        self.retire(&app, live, StopReason::Removal, None);
+        self.unblock(&mount);
+    }
+
+    /// A slot whose place was said by the operator stays, for the file to come back.
+    fn drop_slot(&mut self, path: &ArtifactPath) {
+        if self
+            .slots
+            .get(path)
+            .is_some_and(|slot| slot.place == Place::ByName)
+        {
+            self.slots.remove(path);
+        }
+    }
+
+    fn forget_if_gone(&mut self, path: &ArtifactPath, work: &Work) {
+        if let Work::Loading {
+            removed: true,
+            again: false,
+        } = work
+        {
+            self.drop_slot(path);
+        }
+    }
+
+    /// Tries again what was refused because that mount was taken.
+    fn unblock(&mut self, mount: &Mount) {
+        let waiting: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.blocked_on.as_ref() == Some(mount))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in waiting {
+            self.changed(&path);
+        }
+    }
+
+    fn abandon(&mut self, result: Result<Started, ReloadError>) {
+        if let Ok(Started { app, live, .. }) = result {
+            self.retire(&app, live, StopReason::Abandoned, None);
+        }
+    }
+
+    fn retire(&mut self, app: &App, live: Live, reason: StopReason, deadline: Option<Instant>) {
+        self.retiring += 1;
+        let AppDefaults {
+            drain,
+            cleanup_timeout,
+            ..
+        } = self.config.defaults;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + drain);
+        let plan = retire::Plan {
+            app: app.name.clone(),
+            reason,
+            deadline,
+            cleanup_timeout,
+        };
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            retire::run(plan, live).await;
+            let _ = sender.send(Event::Retired);
+        });
+    }
+
+    fn retired(&mut self) {
+        self.retiring -= 1;
+    }
+
+    fn announce(&mut self) {
+        for (_, live) in self.slots.values().filter_map(|slot| slot.live.as_ref()) {
+            live.lease.plugin().shutdown(StopReason::HostShutdown);
+        }
+    }
+
+    fn end(&mut self, deadline: Instant, done: oneshot::Sender<()>) {
+        self.ending = Some(Ending { done });
+        let live: Vec<_> = self
+            .slots
+            .values_mut()
+            .filter_map(|slot| slot.live.take())
+            .collect();
+        for (app, live) in live {
+            self.router.unmount(&app);
+            app.swap(None);
+            self.retire(&app, live, StopReason::HostShutdown, Some(deadline));
+        }
+    }
+
+    /// Watches a folder: each library in it is an app. Returns those that are there already.
+    ///
+    /// # Errors
+    /// When the folder cannot be watched.
+    pub fn watch_directory(&mut self, dir: &Path) -> Result<Vec<ArtifactPath>, WatchError> {
+        self.watcher.watch_directory(dir)
+    }
+
+    /// Watches one artifact.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn watch_artifact(&mut self, path: &ArtifactPath) -> Result<(), WatchError> {
+        self.watcher.watch_artifact(path.clone())
+    }
+}

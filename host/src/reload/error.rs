@@ -1,0 +1,108 @@
+//! Why an artifact was not taken.
+
+use std::{io, time::Duration};
+
+use crate::{
+    artifact::{InspectError, StageError},
+    id::{AppName, AppNameError, ArtifactPath, GenerationId},
+    loader::{LoadError, SetupError},
+    router::MountTaken,
+};
+
+/// Why an artifact was not taken. What served before it serves on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It could not be copied.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// Its file says that it is no plugin for this host.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// Its name cannot be an app's.
+    #[error(transparent)]
+    Name(#[from] AppNameError),
+    /// Another app has its mount.
+    #[error(transparent)]
+    Mount(#[from] MountTaken),
+    /// It could not be opened.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its setup failed.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// Its setup took too long.
+    #[error("its setup did not end within {limit:?}")]
+    SetupTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The system gives no thread.
+    #[error("cannot start a thread for it: {0}")]
+    Thread(io::Error),
+    /// A thread of the host's ended without a word.
+    #[error("the host failed while it loaded it")]
+    Internal,
+    /// The file is the very one that serves already; nothing is to be done.
+    #[error("it serves already")]
+    Unchanged,
+}
+
+impl ReloadError {
+    fn remedy(&self) -> String {
+        match self {
+            Self::Stage(error) => error.remedy().to_string(),
+            Self::Inspect(error) => error.remedy().to_string(),
+            Self::Name(_) => "name it with letters, digits, `-`, `_` and `.` only: \
+                              export_app!(app, name = \"…\")"
+                .to_owned(),
+            Self::Mount(_) => "give one of the two another mount, PATH=/MOUNT, or another name, \
+                               export_app!(app, name = \"…\")"
+                .to_owned(),
+            Self::Load(error) => error.remedy().to_owned(),
+            Self::Setup(SetupError::Failed(_)) => {
+                "mend what the message names; the file is tried again when it changes".to_owned()
+            }
+            Self::Setup(SetupError::Panicked(_)) => {
+                "mend the setup function, or let it return an error; the file is tried again when \
+                 it changes"
+                    .to_owned()
+            }
+            Self::SetupTimeout { .. } => "start what takes long in a task of its own, or allow \
+                                          more with --setup-timeout; the file is tried again when \
+                                          it changes"
+                .to_owned(),
+            Self::Thread(_) => {
+                "raise the limit of threads (ulimit -u), or lower the load".to_owned()
+            }
+            Self::Internal | Self::Unchanged => "the log before this line says more".to_owned(),
+        }
+    }
+
+    /// Whether the file was being written: its watcher's next event is waited for.
+    pub(super) fn is_changing(&self) -> bool {
+        matches!(self, Self::Stage(StageError::Changing { .. }))
+    }
+
+    /// Says so in the log.
+    pub(super) fn log(
+        &self,
+        path: &ArtifactPath,
+        app: Option<&AppName>,
+        serving: Option<GenerationId>,
+    ) {
+        let serves = match (app, serving) {
+            (Some(app), Some(generation)) => {
+                format!("; {app} generation {generation} keeps serving")
+            }
+            _ => String::new(),
+        };
+        tracing::error!(
+            event = "refused",
+            app = app.map(AppName::as_str),
+            path = %path,
+            reason = %self,
+            remedy = self.remedy(),
+            "refused {path}{serves}",
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! From a path to a generation that can take requests.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{ReloadError, slot::Place};
+use crate::{
+    app::App,
+    artifact::{self, Fingerprint, InspectPolicy, StagingArea},
+    config::{Config, Mount},
+    generation::Live,
+    id::{AppName, ArtifactPath, Digest, GenerationId},
+    loader::{self, Loaded, Running, SetupError, SetupFacts, StopReason},
+    router::Router,
+};
+
+/// After this long a setup is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// What is to be loaded.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) path: ArtifactPath,
+    pub(super) place: Place,
+    pub(super) generation: GenerationId,
+    pub(super) serial: u64,
+    pub(super) config: Arc<Config>,
+    pub(super) router: Arc<Router>,
+    pub(super) staging: Arc<StagingArea>,
+    /// The file that serves now.
+    pub(super) loaded: Option<Fingerprint>,
+}
+
+/// A generation that has been set up, and its app.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) app: Arc<App>,
+    pub(super) live: Live,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) times: Times,
+}
+
+/// How long each step took, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) staged_ms: f64,
+    pub(super) loaded_ms: f64,
+    pub(super) setup_ms: f64,
+}
+
+/// A library that is open, and what it says of itself.
+struct Opened {
+    loaded: Loaded,
+    name: AppName,
+    mount: Mount,
+    digest: Digest,
+    fingerprint: Fingerprint,
+    staged_ms: f64,
+    loaded_ms: f64,
+}
+
+pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
+    let job = Arc::new(job);
+    let opener = Arc::clone(&job);
+    let opened = on_thread("load", move || open(&opener), |_| ())
+        .await?
+        .await
+        .map_err(|_| ReloadError::Internal)??;
+    let Opened {
+        loaded,
+        name,
+        mount,
+        digest,
+        fingerprint,
+        staged_ms,
+        loaded_ms,
+    } = opened;
+    let facts = SetupFacts {
+        name: name.clone(),
+        mount: mount.to_string(),
+        generation: job.generation,
+        settings: job.config.settings_of(&name),
+    };
+    let began = Instant::now();
+    let running = set_up(&job, loaded, facts).await?;
+    let times = Times {
+        staged_ms,
+        loaded_ms,
+        setup_ms: ms(began),
+    };
+    let live = Live::new(running, name.clone(), job.generation, digest);
+    let app = Arc::new(App::new(job.path.clone(), name, mount));
+    Ok(Started {
+        app,
+        live,
+        fingerprint,
+        times,
+    })
+}
+
+/// Rounded to microseconds, so that a log line stays readable.
+fn ms(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn open(job: &Job) -> Result<Opened, ReloadError> {
+    if job.loaded.is_some() && Fingerprint::of_path(job.path.as_ref()).ok() == job.loaded {
+        return Err(ReloadError::Unchanged);
+    }
+    let began = Instant::now();
+    let staged = job.staging.stage(&job.path, job.serial)?;
+    let fingerprint = *staged.fingerprint();
+    let digest = *staged.digest();
+    let policy = InspectPolicy {
+        allow_panic_abort: job.config.defaults.allow_panic_abort,
+    };
+    let inspected = artifact::inspect(staged, policy)?;
+    let staged_ms = ms(began);
+    let name = AppName::try_from(inspected.manifest().name.as_str())?;
+    let mount = match &job.place {
+        Place::Fixed(mount) => mount.clone(),
+        Place::ByName => Mount::of(&name),
+    };
+    // Asked before any of its code runs.
+    job.router.check(&mount, &job.path)?;
+    for warning in inspected.warnings() {
+        tracing::warn!(app = name.as_str(), path = %job.path, "{warning}");
+    }
+    let began = Instant::now();
+    let loaded = loader::load(inspected)?;
+    Ok(Opened {
+        loaded,
+        name,
+        mount,
+        digest,
+        fingerprint,
+        staged_ms,
+        loaded_ms: ms(began),
+    })
+}
+
+/// Runs the app's setup on a thread of its own, and does not wait for it for ever.
+async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running, ReloadError> {
+    let (limit, cleanup) = (
+        job.config.defaults.setup_timeout,
+        job.config.defaults.cleanup_timeout,
+    );
+    let name = facts.name.clone();
+    let generation = facts.generation;
+    let path = job.path.clone();
+    // Nobody waits any more: what it comes to is stopped where it is.
+    let late = move |result: Result<Running, SetupError>| {
+        if let Ok(running) = result {
+            let (stopped, _) = running.stop(StopReason::Abandoned, cleanup);
+            stopped.unload();
+        }
+        tracing::info!(path = %path, "a setup that had been given up has ended");
+    };
+    let mut result = on_thread("setup", move || loaded.setup(&facts), late).await?;
+    let first = limit.min(SLOW);
+    let result = match timeout(first, &mut result).await {
+        Ok(result) => result,
+        Err(_) => {
+            if limit > first {
+                tracing::warn!(
+                    event = "setup-slow",
+                    app = name.as_str(),
+                    generation = generation.get(),
+                    path = %job.path,
+                    seconds = first.as_secs(),
+                    "setup is still running after {first:?}; it is given up after {limit:?}",
+                );
+            }
+            timeout(limit - first, result)
+                .await
+                .map_err(|_| ReloadError::SetupTimeout { limit })?
+        }
+    };
+    Ok(result.map_err(|_| ReloadError::Internal)??)
+}
+
+/// Runs `work` on a short-lived thread; `late` gets what it came to when nobody waits any more.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    late: impl FnOnce(T) + Send + 'static,
+) -> Result<oneshot::Receiver<T>, ReloadError> {
+    let (sender, receiver) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            if let Err(result) = sender.send(work()) {
+                late(result);
+            }
+        })
+        .map_err(ReloadError::Thread)?;
+    Ok(receiver)
+}

@@ -1,0 +1,126 @@
+//! What the actor knows of one artifact.
+
+use std::sync::Arc;
+
+use crate::{
+    app::App,
+    artifact::Fingerprint,
+    config::Mount,
+    generation::Live,
+    id::{AppName, GenerationId},
+    router::Router,
+};
+
+use super::load::Started;
+
+/// Where an app is to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where the operator said.
+    Fixed(Mount),
+    /// At `/` and its manifest's name.
+    ByName,
+}
+
+/// What is being done for an artifact now.
+#[derive(Debug)]
+pub(super) enum Work {
+    Idle,
+    /// A load is under way. Meanwhile the file may have changed `again`, or have been `removed`.
+    Loading {
+        again: bool,
+        removed: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) place: Place,
+    /// The number of the next generation.
+    pub(super) next: GenerationId,
+    pub(super) work: Work,
+    /// The app and the generation that answers for it.
+    pub(super) live: Option<(Arc<App>, Live)>,
+    /// The mount that another app had when this one was refused for it.
+    pub(super) blocked_on: Option<Mount>,
+    loaded: Option<Fingerprint>,
+}
+
+impl Slot {
+    pub(super) fn new(place: Place) -> Self {
+        let next = GenerationId::FIRST;
+        Self {
+            place,
+            next,
+            work: Work::Idle,
+            live: None,
+            blocked_on: None,
+            loaded: None,
+        }
+    }
+
+    /// The file that the live generation came from.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.live.as_ref().and(self.loaded)
+    }
+
+    pub(super) fn name(&self) -> Option<&AppName> {
+        self.live.as_ref().map(|(app, _)| &app.name)
+    }
+
+    pub(super) fn live_generation(&self) -> Option<GenerationId> {
+        self.live.as_ref().map(|(_, live)| live.lease.id)
+    }
+
+    /// From here on, requests get `started`. Returns what they got before.
+    pub(super) fn take_over(
+        &mut self,
+        started: Started,
+        router: &Router,
+    ) -> Option<(Arc<App>, Live)> {
+        let Started {
+            app,
+            live,
+            fingerprint,
+            times,
+        } = started;
+        self.loaded = Some(fingerprint);
+        let lease = live.lease.clone();
+        let previous = self.live.take();
+        let app = match &previous {
+            // The same app: one atomic store is the whole reload.
+            Some((old, _)) if old.name == app.name && old.mount == app.mount => {
+                old.swap(Some(lease.clone()));
+                Arc::clone(old)
+            }
+            // Its manifest has another name now: the new place is there before the old one goes.
+            _ => {
+                app.swap(Some(lease.clone()));
+                if let Err(error) = router.mount(&app) {
+                    // Only this actor mounts, and it has just asked.
+                    tracing::error!("{error}");
+                }
+                if let Some((old, _)) = &previous {
+                    router.unmount(old);
+                    old.swap(None);
+                }
+                app
+            }
+        };
+        tracing::info!(
+            event = "serving",
+            app = app.name.as_str(),
+            generation = lease.id.get(),
+            mount = app.mount.as_str(),
+            path = %app.path,
+            digest = %lease.digest,
+            staged_ms = times.staged_ms,
+            loaded_ms = times.loaded_ms,
+            setup_ms = times.setup_ms,
+            "serving at {}",
+            app.mount,
+        );
+        self.live = Some((app, live));
+        previous
+    }
+}

@@ -1,0 +1,140 @@
+//! Listeners, HTTP threads and connections.
+//!
+//! One task accepts on each listener and hands the connection to the HTTP thread that has the
+//! fewest; there it stays. HTTP threads are the host's own: each has a current-thread runtime, so
+//! that a plugin's futures are polled where their connection is, and a queue.
+
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+mod connection;
+mod http_thread;
+mod listener;
+
+pub use listener::{BindError, Listeners};
+
+use crate::dispatch::Dispatcher;
+use http_thread::HttpThread;
+use listener::AsyncListener;
+
+/// How long to wait before accepting again when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The running server.
+#[derive(Debug)]
+pub struct Server {
+    threads: Arc<[HttpThread]>,
+    accepting: CancellationToken,
+    draining: CancellationToken,
+}
+
+impl Server {
+    /// Starts the HTTP threads, and accepts on the listeners from now on. Must be called on a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or a listener cannot be waited for.
+    pub fn start(
+        listeners: Listeners,
+        threads: NonZeroUsize,
+        dispatcher: Dispatcher,
+    ) -> io::Result<Self> {
+        let dispatcher = Arc::new(dispatcher);
+        let draining = CancellationToken::new();
+        let threads: Arc<[HttpThread]> = (0..threads.get())
+            .map(|number| {
+                HttpThread::start(number, Arc::clone(&dispatcher), draining.child_token())
+            })
+            .collect::<io::Result<_>>()?;
+        let accepting = CancellationToken::new();
+        for listener in listeners.into_inner() {
+            let listener = listener.into_async()?;
+            let (threads, accepting) = (Arc::clone(&threads), accepting.clone());
+            tokio::spawn(async move {
+                accepting
+                    .run_until_cancelled(accept(&listener, &threads))
+                    .await;
+            });
+        }
+        Ok(Self {
+            threads,
+            accepting,
+            draining,
+        })
+    }
+
+    /// Accepts no more, lets each connection finish what it has begun, and waits for that until
+    /// `deadline`. Upgraded connections are not waited for: their generations' leases are.
+    pub async fn drain(&self, deadline: Instant) {
+        self.accepting.cancel();
+        self.draining.cancel();
+        for thread in self.threads.iter() {
+            if tokio::time::timeout_at(deadline, thread.idle())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    event = "connections-cut",
+                    connections = thread.connections(),
+                    "the drain time is over; cutting the connections that are left",
+                );
+                return;
+            }
+        }
+    }
+
+    /// Ends the HTTP threads, and with them what connections there still are. Waits for a thread
+    /// until `deadline`; one that hangs in an app's code is left to the process's end.
+    pub async fn stop(self, deadline: Instant) {
+        self.accepting.cancel();
+        for thread in self.threads.iter() {
+            thread.stop();
+        }
+        for thread in self.threads.iter() {
+            if tokio::time::timeout_at(deadline, thread.stopped())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    event = "thread-stuck",
+                    thread = thread.name(),
+                    "an HTTP thread does not come back from an app's code; leaving it",
+                );
+            }
+        }
+    }
+}
+
+async fn accept(listener: &AsyncListener, threads: &[HttpThread]) {
+    loop {
+        match listener.accept().await {
+            Ok(connection) => {
+                let Some(thread) = threads.iter().min_by_key(|thread| thread.connections()) else {
+                    return;
+                };
+                thread.take(connection);
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                tracing::warn!(
+                    event = "accept-failed",
+                    "cannot accept a connection: {error}; raise the limit of open files (ulimit -n) \
+                     if that is the reason",
+                );
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors that concern one connection and not the listener (see accept(2)).
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

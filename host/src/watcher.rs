@@ -1,0 +1,205 @@
+//! From file events to [`WatchEvent`]s: an artifact changed, or is gone.
+//!
+//! *Directories* are watched, since editors, linkers and deploys put new files in place of old
+//! ones, and a watch on a file would follow the old one. Which directories these are is worked
+//! out by walking an artifact's path as the system does ([`route`]): all that hold a part of it or
+//! a link on the way, so that a switched link, a renamed parent or a directory made again is seen.
+//!
+//! Whether a writer is done is told by the event where it can be: a file that was closed after
+//! writing, renamed into place, or linked (as cargo does) is reported at once. Only where no event
+//! tells it is it waited for quiet ([`entry`]).
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use notify::Event;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinHandle,
+};
+
+use self::{
+    directories::Directories,
+    watching::{Origin, Watching},
+};
+use crate::id::{ArtifactPath, ArtifactPathError};
+
+mod directories;
+mod entry;
+mod route;
+mod signal;
+#[cfg(test)]
+mod tests;
+mod watching;
+
+/// What happened to an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// It is new, has other bytes, was touched, or a link on its way leads elsewhere. Its writer
+    /// seems to be done.
+    Changed(ArtifactPath),
+    /// It is gone, and did not come back for half a second.
+    Removed(ArtifactPath),
+}
+
+/// Watches artifacts, and stops when dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    watching: Arc<Mutex<Watching>>,
+    task: JoinHandle<()>,
+}
+
+impl Watcher {
+    /// Starts watching nothing. Events go to `sender`; when nobody receives them they are lost.
+    ///
+    /// Must be called within a tokio runtime with time enabled, of any flavour.
+    ///
+    /// # Errors
+    /// When the system has no more watchers to give.
+    pub fn new(sender: UnboundedSender<WatchEvent>) -> Result<Self, WatchError> {
+        let (forward, events) = unbounded_channel();
+        let directories =
+            Directories::new(forward).map_err(|reason| WatchError::Start { reason })?;
+        let watching = Arc::new(Mutex::new(Watching::new(directories, sender)));
+        let task = tokio::spawn(run(Arc::clone(&watching), events));
+        Ok(Self { watching, task })
+    }
+
+    /// Watches an artifact, which need not exist yet. What it is now is not reported; what it
+    /// becomes after this call is.
+    ///
+    /// # Errors
+    /// When the directory nearest to it cannot be watched.
+    pub fn watch_artifact(&self, path: ArtifactPath) -> Result<(), WatchError> {
+        self.lock().add(path, Origin::Named)
+    }
+
+    /// Stops watching an artifact. One in a folder is found again at its next change.
+    pub fn unwatch(&self, path: &ArtifactPath) {
+        self.lock().remove(path);
+    }
+
+    /// Watches a folder: each file in it that ends as libraries do here, and is not hidden, is an
+    /// artifact. Returns those that are there now, by name; later ones are reported as changed.
+    /// Neither the folder nor its parents need exist yet.
+    ///
+    /// # Errors
+    /// When the folder, or what is nearest to it, cannot be watched.
+    pub fn watch_directory(&self, dir: impl AsRef<Path>) -> Result<Vec<ArtifactPath>, WatchError> {
+        let dir = ArtifactPath::new(dir).map_err(WatchError::Path)?;
+        self.lock().add_folder(dir)
+    }
+
+    /// Watches exactly these files from now on, besides artifacts and folders: the sources of a
+    /// build, for example. They are reported as artifacts are.
+    ///
+    /// # Errors
+    /// When some cannot be watched; the others are.
+    pub fn watch_files(
+        &self,
+        files: impl IntoIterator<Item = ArtifactPath>,
+    ) -> Result<(), WatchError> {
+        self.lock().set_files(files.into_iter().collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watching> {
+        lock(&self.watching)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All that the watcher's task is woken by.
+#[derive(Debug)]
+enum Input {
+    /// The system says that something happened.
+    Notified(notify::Result<Event>),
+    /// A time that was waited for has come.
+    Deadline,
+}
+
+async fn run(watching: Arc<Mutex<Watching>>, mut events: UnboundedReceiver<notify::Result<Event>>) {
+    loop {
+        let deadline = lock(&watching).deadline();
+        let input = tokio::select! {
+            // What has happened counts before what has not: an event may put a deadline off.
+            biased;
+            event = events.recv() => match event {
+                Some(event) => Input::Notified(event),
+                None => return,
+            },
+            () = until(deadline) => Input::Deadline,
+        };
+        let now = Instant::now();
+        let mut watching = lock(&watching);
+        match input {
+            Input::Notified(Ok(event)) if event.need_rescan() => watching.rescan(now),
+            Input::Notified(Ok(event)) => watching.notified(&event, now),
+            Input::Notified(Err(reason)) => {
+                tracing::warn!(event = "watch-failed", %reason, "file events were lost; looking again");
+                watching.rescan(now);
+            }
+            Input::Deadline => watching.expire(now),
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lock(watching: &Mutex<Watching>) -> MutexGuard<'_, Watching> {
+    // Nothing is left half-done that the next look at the files would not put right.
+    watching.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why something cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// There is no watcher.
+    #[error("cannot watch files: {reason}")]
+    Start {
+        /// What the system says.
+        reason: notify::Error,
+    },
+    /// A directory that decides about a path cannot be watched.
+    #[error("cannot watch {dir} for {path}: {reason}", dir = dir.display())]
+    Directory {
+        /// What was to be watched.
+        path: ArtifactPath,
+        /// The directory.
+        dir: PathBuf,
+        /// What the system says.
+        reason: notify::Error,
+    },
+    /// A folder's name is no path.
+    #[error(transparent)]
+    Path(ArtifactPathError),
+}
+
+impl WatchError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => "raise the limit: sysctl fs.inotify.max_user_instances=1024",
+            Self::Directory { reason, .. } => match reason.kind {
+                notify::ErrorKind::MaxFilesWatch => {
+                    "raise the limit: sysctl fs.inotify.max_user_watches=524288"
+                }
+                _ => "give the host's user the right to list that directory",
+            },
+            Self::Path(_) => "name a folder by its path",
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! All that is watched, and what each event means for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use notify::Event;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    WatchError, WatchEvent,
+    directories::Directories,
+    entry::{Entry, Evidence, Look, Outcome},
+    route::Route,
+    signal::{self, Signal},
+};
+use crate::id::ArtifactPath;
+
+/// After so many rounds the paths change faster than they can be followed; events of the
+/// directories watched by then start the next attempt.
+const ROUNDS: usize = 16;
+
+/// All that is watched.
+#[derive(Debug)]
+pub(super) struct Watching {
+    pub(super) directories: Directories,
+    sender: UnboundedSender<WatchEvent>,
+    artifacts: HashMap<ArtifactPath, Artifact>,
+    folders: HashMap<ArtifactPath, Route>,
+}
+
+#[derive(Debug)]
+struct Artifact {
+    entry: Entry,
+    route: Route,
+    origin: Origin,
+}
+
+/// Who wants an artifact watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The operator named it.
+    Named,
+    /// It lies in a folder; it is forgotten when it is gone.
+    Folder,
+    /// It is one of a set of files.
+    File,
+}
+
+impl Watching {
+    pub(super) fn new(directories: Directories, sender: UnboundedSender<WatchEvent>) -> Self {
+        Self {
+            directories,
+            sender,
+            artifacts: HashMap::new(),
+            folders: HashMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, path: ArtifactPath, origin: Origin) -> Result<(), WatchError> {
+        if let Some(known) = self.artifacts.get_mut(&path) {
+            if known.origin == Origin::Folder {
+                known.origin = origin;
+            }
+            return Ok(());
+        }
+        let route = self.follow(&path, false)?;
+        // Looked at after it is watched: what it is now is what the caller finds or older.
+        let entry = Entry::known(Look::at(path.as_path()));
+        self.artifacts.insert(
+            path,
+            Artifact {
+                entry,
+                route,
+                origin,
+            },
+        );
+        Ok(())
+    }
+
+    pub(super) fn add_folder(
+        &mut self,
+        dir: ArtifactPath,
+    ) -> Result<Vec<ArtifactPath>, WatchError> {
+        let route = self.follow(&dir, true)?;
+        self.folders.insert(dir.clone(), route);
+        let mut found = libraries(&dir);
+        found.retain(|path| matches!(Look::at(path.as_path()), Look::Present { .. }));
+        for path in &found {
+            self.add(path.clone(), Origin::Folder)?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn set_files(&mut self, files: HashSet<ArtifactPath>) -> Result<(), WatchError> {
+        self.artifacts
+            .retain(|path, it| it.origin != Origin::File || files.contains(path));
+        let mut result = Ok(());
+        for path in files {
+            result = result.and(self.add(path, Origin::File));
+        }
+        self.prune();
+        result
+    }
+
+    pub(super) fn remove(&mut self, path: &ArtifactPath) {
+        self.artifacts.remove(path);
+        self.prune();
+    }
+
+    /// The earliest time at which something must be looked at again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.artifacts
+            .values()
+            .filter_map(|it| it.entry.deadline())
+            .min()
+    }
+
+    /// Something happened to a file.
+    pub(super) fn notified(&mut self, event: &Event, now: Instant) {
+        let Some((signal, at)) = signal::of(event) else {
+            return;
+        };
+        if signal == Signal::Gone {
+            self.directories.forget_below(at);
+        }
+        let evidence = match signal {
+            Signal::Closed | Signal::Arrived => Evidence::Done,
+            // A link is complete as soon as it is there, and what it leads to was there before.
+            Signal::Created if is_link(at) => Evidence::Done,
+            Signal::Created | Signal::Gone => Evidence::Appeared,
+            Signal::Written => Evidence::Written,
+            Signal::Touched => Evidence::Touched,
+        };
+        if matches!(signal, Signal::Closed | Signal::Written | Signal::Touched) {
+            self.discover(at, evidence, now);
+            self.judge(|it| it.route.end.as_deref() == Some(at), evidence, now);
+            return;
+        }
+        let passes = |route: &Route| {
+            route.steps.iter().any(|step| step == at) || route.end.as_deref() == Some(at)
+        };
+        let ways: Vec<_> = self
+            .folders
+            .iter()
+            .filter(|(_, route)| passes(route))
+            .collect();
+        let folders: Vec<_> = ways.into_iter().map(|(dir, _)| dir.clone()).collect();
+        self.rescan_folders(folders, evidence, now);
+        self.discover(at, evidence, now);
+        self.rejudge(|it| passes(&it.route), evidence, now);
+    }
+
+    /// Events were lost: looks at everything.
+    pub(super) fn rescan(&mut self, now: Instant) {
+        self.directories.keep(|_| false);
+        let folders = self.folders.keys().cloned().collect();
+        self.rescan_folders(folders, Evidence::Appeared, now);
+        self.rejudge(|_| true, Evidence::Appeared, now);
+    }
+
+    /// Looks at what was waited for.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let due = |it: &Artifact| it.entry.deadline().is_some_and(|deadline| deadline <= now);
+        for path in self.paths(due) {
+            self.decide(&path, |entry, look| entry.expire(look, now));
+        }
+    }
+
+    /// Whether a path is a library in a folder that nobody knew of.
+    fn discover(&mut self, at: &Path, evidence: Evidence, now: Instant) {
+        let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
+            return;
+        };
+        let inside = |(_, route): &(&ArtifactPath, &Route)| route.end.as_deref() == Some(dir);
+        let folders = self.folders.iter().filter(inside);
+        let paths: Vec<_> = folders
+            .map(|(folder, _)| folder.as_path().join(name))
+            .collect();
+        for path in paths.into_iter().filter(|path| is_library(path)) {
+            self.introduce(path, evidence, now);
+        }
+    }
+
+    fn rescan_folders(&mut self, folders: Vec<ArtifactPath>, evidence: Evidence, now: Instant) {
+        for dir in folders {
+            let route = self.follow_again(&dir, true);
+            self.folders.insert(dir.clone(), route);
+            for path in libraries(&dir) {
+                self.introduce(path.as_path().to_owned(), evidence, now);
+            }
+        }
+    }
+
+    /// Takes up a library that appeared in a folder.
+    fn introduce(&mut self, path: PathBuf, evidence: Evidence, now: Instant) {
+        let Ok(path) = ArtifactPath::new(path) else {
+            return;
+        };
+        if self.artifacts.contains_key(&path) {
+            return;
+        }
+        let route = self.follow_again(&path, false);
+        let artifact = Artifact {
+            entry: Entry::unknown(),
+            route,
+            origin: Origin::Folder,
+        };
+        self.artifacts.insert(path.clone(), artifact);
+        self.decide(&path, |entry, look| entry.on(evidence, look, now));
+    }
+
+    /// Follows the paths of some artifacts anew, and looks at what they lead to.
+    fn rejudge(&mut self, which: impl Fn(&Artifact) -> bool, evidence: Evidence, now: Instant) {
+        let paths = self.paths(which);
+        for path in &paths {
+            let route = self.follow_again(path, false);
+            if let Some(artifact) = self.artifacts.get_mut(path) {
+                artifact.route = route;
+            }
+            self.decide(path, |entry, look| entry.on(evidence, look, now));
+        }
+        if !paths.is_empty() {
+            self.prune();
+        }
+    }
+
+    fn judge(&mut self, which: impl Fn(&Artifact) -> bool, evidence: Evidence, now: Instant) {
+        for path in self.paths(which) {
+            self.decide(&path, |entry, look| entry.on(evidence, look, now));
+        }
+    }
+
+    fn paths(&self, which: impl Fn(&Artifact) -> bool) -> Vec<ArtifactPath> {
+        let chosen = self.artifacts.iter().filter(|(_, it)| which(it));
+        chosen.map(|(path, _)| path.clone()).collect()
+    }
+
+    fn decide(
+        &mut self,
+        path: &ArtifactPath,
+        step: impl FnOnce(&mut Entry, Look) -> Option<Outcome>,
+    ) {
+        let Some(artifact) = self.artifacts.get_mut(path) else {
+            return;
+        };
+        let event = match step(&mut artifact.entry, Look::at(path.as_path())) {
+            Some(Outcome::Changed) => Some(WatchEvent::Changed(path.clone())),
+            Some(Outcome::Removed) => Some(WatchEvent::Removed(path.clone())),
+            None => None,
+        };
+        if artifact.origin == Origin::Folder && artifact.entry.is_void() {
+            self.artifacts.remove(path);
+        }
+        if let Some(event) = event {
+            // Nobody receives any more: the host is shutting down.
+            let _ = self.sender.send(event);
+        }
+    }
+
+    /// Follows a path until every directory on the way is watched, and was before it was passed.
+    fn follow(&mut self, path: &ArtifactPath, is_folder: bool) -> Result<Route, WatchError> {
+        let mut route = Route::follow(path.as_path());
+        for _ in 0..ROUNDS {
+            let mut is_new = false;
+            let inside = route.end.as_deref().filter(|end| is_folder && end.is_dir());
+            for (index, dir) in inside.into_iter().chain(route.directories()).enumerate() {
+                match self.directories.ensure(dir) {
+                    Ok(new) => is_new |= new,
+                    // It went away in this moment, as the next round will find.
+                    Err(reason) if matches!(reason.kind, notify::ErrorKind::PathNotFound) => {
+                        is_new = true;
+                    }
+                    // Only what happens to the nearest one must be seen. A parent may be closed to
+                    // us, and is seldom renamed.
+                    Err(reason) if index == 0 => {
+                        let (path, dir) = (path.clone(), dir.to_owned());
+                        return Err(WatchError::Directory { path, dir, reason });
+                    }
+                    Err(_) => {}
+                }
+            }
+            if !is_new {
+                break;
+            }
+            route = Route::follow(path.as_path());
+        }
+        Ok(route)
+    }
+
+    fn follow_again(&mut self, path: &ArtifactPath, is_folder: bool) -> Route {
+        self.follow(path, is_folder).unwrap_or_else(|error| {
+            let remedy = error.remedy();
+            tracing::warn!(event = "watch-failed", reason = %error, remedy, "cannot watch {path}");
+            Route::follow(path.as_path())
+        })
+    }
+
+    /// Ends watches that no path needs any more.
+    fn prune(&mut self) {
+        let artifacts = self.artifacts.values().map(|it| &it.route);
+        let folders = self.folders.values();
+        let insides = folders.clone().filter_map(|route| route.end.as_deref());
+        let wanted: HashSet<&Path> = artifacts
+            .chain(folders)
+            .flat_map(Route::directories)
+            .chain(insides)
+            .collect();
+        self.directories.keep(|dir| wanted.contains(dir));
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|found| found.is_symlink())
+}
+
+/// Whether a file in a folder is to be an app: hidden names are other programs' temporary files.
+fn is_library(path: &Path) -> bool {
+    let hidden = path
+        .file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden
+        && path
+            .extension()
+            .is_some_and(|it| it == std::env::consts::DLL_EXTENSION)
+}
+
+/// The libraries in a folder, by name; none when it cannot be read.
+fn libraries(dir: &ArtifactPath) -> Vec<ArtifactPath> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let paths = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_library(path));
+    let mut found: Vec<_> = paths
+        .filter_map(|path| ArtifactPath::new(path).ok())
+        .collect();
+    found.sort();
+    found
+}
