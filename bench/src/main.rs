@@ -1,0 +1,66 @@
+//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload]`.
+//!
+//! Numbers of one run are comparable with each other and with nothing else: what is compared is
+//! measured alternately, on the same machine, within seconds.
+
+mod load;
+mod reload;
+mod servers;
+mod throughput;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures Replug against the same app without it.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure; both if nothing is said.
+    what: Option<What>,
+    /// Rounds of each throughput measurement.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Seconds of each round.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Connections that load a server.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// HTTP threads of each server; by default half of the cores, the load has the others.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Reloads to measure.
+    #[arg(long, default_value_t = 100)]
+    reloads: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Requests per second, beside axum's own server.
+    Throughput,
+    /// From a new file to its first answer, beside copying and opening that file.
+    Reload,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    if cfg!(debug_assertions) {
+        println!("warning: built without optimization; use cargo run --release\n");
+    }
+    let programs = servers::Programs::build();
+    if args.what != Some(What::Reload) {
+        throughput::run(&args, &programs).await;
+    }
+    if args.what != Some(What::Throughput) {
+        reload::run(&args, &programs).await;
+    }
+}
+
+/// The value that so many hundredths of the sorted values do not exceed.
+fn percentile(values: &[f64], hundredths: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() * hundredths)
+        .div_ceil(100)
+        .clamp(1, sorted.len())
+        - 1]
+}

@@ -1,0 +1,102 @@
+//! What is measured, built with the profile of this program, and started.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use replug_tests::{Host, cargo, host::Site};
+
+/// The programs and libraries.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) replug: PathBuf,
+    pub(crate) native: PathBuf,
+    pub(crate) plain_load: PathBuf,
+    pub(crate) payload: PathBuf,
+    pub(crate) probe: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn build() -> Self {
+        let target = cargo::target_dir();
+        // Where people's own builds are, so that what cargo has built is not built again.
+        let target = target
+            .parent()
+            .expect("the tests' folder is in the target folder");
+        let mut args: Vec<&str> = ["replug", "replug-bench", "bench-payload", "fixture-probe"]
+            .iter()
+            .flat_map(|package| ["-p", package])
+            .collect();
+        if !cfg!(debug_assertions) {
+            args.push("--release");
+        }
+        let mut built = cargo::build(&cargo::workspace(), target, &args);
+        let mut program = |name| built.programs.remove(name).expect("cargo has built it");
+        let (replug, native) = (program("replug"), program("native"));
+        let plain_load = program("plain-load");
+        let mut library = |name| built.libraries.remove(name).expect("cargo has built it");
+        let (payload, probe) = (library("bench_payload"), library("fixture_probe"));
+        Self {
+            replug,
+            native,
+            plain_load,
+            payload,
+            probe,
+        }
+    }
+
+    /// A host that serves that library at `/`.
+    pub(crate) async fn serve(&self, library: &Path, threads: usize, site: &Site) -> Host {
+        let staging = site.path().join("staging");
+        let mut command = Command::new(&self.replug);
+        command
+            .args([
+                "serve",
+                "--log-format",
+                "json",
+                "--listen",
+                "127.0.0.1:0",
+                "--threads",
+            ])
+            .arg(threads.to_string())
+            .arg("--staging-dir")
+            .arg(&staging)
+            .arg(library);
+        Host::spawn(command, Some(staging)).await
+    }
+}
+
+/// The same app on axum's own server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Native {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Native {
+    pub(crate) fn start(programs: &Programs, threads: usize) -> Self {
+        let mut command = Command::new(&programs.native);
+        let mut child = command
+            .arg(threads.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut address).unwrap();
+        Self {
+            child,
+            address: address.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // It ends only so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

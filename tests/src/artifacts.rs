@@ -1,0 +1,112 @@
+//! The program and the libraries under test, built once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{LazyLock, OnceLock},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    cargo::{self, Built},
+    deploy::Artifact,
+};
+
+/// Packages that are built together: one call, so that all tests have the same files.
+pub const PACKAGES: &[&str] = &[
+    "replug",
+    "hello",
+    "counter",
+    "streaming",
+    "chat",
+    "todo",
+    "grpc",
+    "fixture-probe",
+    "fixture-axum07",
+    "fixture-tower",
+    "fixture-no-manifest",
+];
+
+static BUILT: LazyLock<Built> = LazyLock::new(|| {
+    let args: Vec<&str> = PACKAGES
+        .iter()
+        .flat_map(|package| ["-p", package])
+        .collect();
+    cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
+});
+
+/// The `replug` program.
+///
+/// # Panics
+/// When it does not compile.
+#[must_use]
+pub fn replug() -> &'static Path {
+    &BUILT.programs["replug"]
+}
+
+/// The library of a package.
+///
+/// # Panics
+/// When it does not compile, or is none of [`PACKAGES`].
+#[must_use]
+pub fn path(package: &str) -> &'static Path {
+    &BUILT.libraries[&package.replace('-', "_")]
+}
+
+/// The bytes of a package's library.
+///
+/// # Panics
+/// When they cannot be read.
+#[must_use]
+pub fn library(package: &str) -> Artifact {
+    Artifact::new(fs::read(path(package)).unwrap())
+}
+
+/// The probe fixture, made to call itself that version.
+#[must_use]
+pub fn probe(version: u64) -> Artifact {
+    static PROBE: LazyLock<Artifact> = LazyLock::new(|| {
+        // Looks for the marker once, for all versions.
+        library("fixture-probe").with_version(1)
+    });
+    PROBE.with_version(version)
+}
+
+/// The plugin that is written in C.
+///
+/// # Panics
+/// When there is no C compiler.
+#[must_use]
+pub fn c_plugin() -> Artifact {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let top = cargo::workspace();
+        let status = Command::new("cc")
+            .args([
+                "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I",
+            ])
+            .arg(top.join("plugin-api/include"))
+            .arg("-o")
+            .arg(folder.path().join("libplain.so"))
+            .arg(top.join("tests/c/plain.c"))
+            .status()
+            .expect("a C compiler named cc");
+        assert!(status.success(), "the C plugin does not compile");
+        folder
+    });
+    Artifact::new(fs::read(folder.path().join("libplain.so")).unwrap())
+}
+
+/// All that is built, as `name path` lines; for people and scripts.
+#[must_use]
+pub fn list() -> Vec<(String, PathBuf)> {
+    let files = BUILT.programs.iter().chain(&BUILT.libraries);
+    let mut files: Vec<_> = files
+        .map(|(name, path)| (name.clone(), path.clone()))
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,49 @@
+//! What the end-to-end tests have in common: they start the real program, speak to it as clients
+//! do, and put real libraries under it.
+//!
+//! A test awaits an event of the host's log, or asks until an answer changes; it never sleeps.
+
+pub mod artifacts;
+pub mod cargo;
+pub mod client;
+pub mod deploy;
+pub mod grpc;
+pub mod host;
+pub mod load;
+pub mod log;
+pub mod module_order;
+pub mod socket;
+
+pub use client::Connection;
+pub use host::Host;
+
+/// How long anything may take before a test gives up, in seconds. Not a measure of anything: on
+/// an idle machine it takes a thousandth of this.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Awaits `future`, at most until the deadline.
+///
+/// # Panics
+/// When the deadline passes.
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// Asks again and again, each time awaiting an answer, until it is `Some`.
+///
+/// # Panics
+/// When the deadline passes.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    in_time(what, async {
+        loop {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
