@@ -25,18 +25,24 @@ impl Programs {
         let target = target
             .parent()
             .expect("the tests' folder is in the target folder");
-        let mut args: Vec<&str> = ["replug", "replug-bench", "bench-payload", "fixture-probe"]
-            .iter()
-            .flat_map(|package| ["-p", package])
-            .collect();
-        if !cfg!(debug_assertions) {
-            args.push("--release");
-        }
-        let mut built = cargo::build(&cargo::workspace(), target, &args);
-        let mut program = |name| built.programs.remove(name).expect("cargo has built it");
+        // Plugins apart from the host, as their authors build them: in one call they would get
+        // all that the host wants of the crates they share.
+        let build = |packages: &[&str]| {
+            let mut args: Vec<&str> = packages
+                .iter()
+                .flat_map(|package| ["-p", package])
+                .collect();
+            if !cfg!(debug_assertions) {
+                args.push("--release");
+            }
+            cargo::build(&cargo::workspace(), target, &args)
+        };
+        let mut programs = build(&["replug", "replug-bench"]).programs;
+        let mut libraries = build(&["bench-payload", "fixture-probe"]).libraries;
+        let mut program = |name| programs.remove(name).expect("cargo has built it");
         let (replug, native) = (program("replug"), program("native"));
         let plain_load = program("plain-load");
-        let mut library = |name| built.libraries.remove(name).expect("cargo has built it");
+        let mut library = |name| libraries.remove(name).expect("cargo has built it");
         let (payload, probe) = (library("bench_payload"), library("fixture_probe"));
         Self {
             replug,

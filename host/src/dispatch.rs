@@ -14,9 +14,11 @@ use hyper::body::Incoming;
 use tower_service::Service as _;
 
 mod body;
+mod connection;
 mod upgrade;
 
 pub use body::DispatchBody;
+pub use connection::Connection;
 
 use crate::{
     generation::Lease,
@@ -50,8 +52,9 @@ impl Dispatcher {
     pub async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        connection: &Connection,
     ) -> Result<Response<DispatchBody>, Infallible> {
+        let peer = connection.peer;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let routed = self.router.route(request.uri().path());
         let Some((lease, uri)) = routed.and_then(|routed| {
@@ -64,7 +67,7 @@ impl Dispatcher {
             upgrade::tunnel(request, &lease, &uri, peer, id).await
         } else {
             let (parts, body) = request.into_parts();
-            call(&parts, body, &lease, &uri, peer, id).await
+            call(&parts, body, &lease, &uri, connection, id).await
         };
         Ok(result.unwrap_or_else(|failure| failure.into_response(&lease, id)))
     }
@@ -167,16 +170,18 @@ async fn call(
     body: Incoming,
     lease: &Lease,
     uri: &str,
-    peer: Peer,
+    connection: &Connection,
     id: u64,
 ) -> Result<Response<DispatchBody>, Failure> {
     let info = RequestInfo {
         uri,
         original_uri: &parts.uri,
-        peer,
+        peer: connection.peer,
         id,
     };
-    let call = lease.plugin().call(parts, body, &info)?;
+    let call = lease
+        .plugin()
+        .call(parts, body, &info, connection.hold(lease))?;
     let response = Cut::new(lease, call).await.ok_or(Failure::Cut)??;
     Ok(response.map(|body| DispatchBody::plugin(body, lease.clone(), id)))
 }

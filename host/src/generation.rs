@@ -4,7 +4,14 @@
 //! counter to forget: the last lease to go gives the running plugin back, and only who has that
 //! can stop it.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +32,39 @@ pub struct Generation {
     pub digest: Digest,
     /// When it began to serve.
     pub since: Instant,
-    cut: CancellationToken,
+    /// Tells generations of one run of the host apart, whatever their app.
+    pub serial: u64,
+    cut: Arc<Cut>,
     plugin: Plugin,
+}
+
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// That what is left of a generation must end.
+#[derive(Debug, Default)]
+pub struct Cut {
+    // Beside the token, whose look takes a lock: bodies ask for each piece of data.
+    done: AtomicBool,
+    token: CancellationToken,
+}
+
+impl Cut {
+    /// Whether it has come.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Resolves when it comes; at the latest when the last lease is gone.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    fn make(&self) {
+        self.done.store(true, Ordering::Release);
+        self.token.cancel();
+    }
 }
 
 /// Keeps a generation alive: one for each request, response body and tunnel.
@@ -40,9 +78,9 @@ impl Lease {
         &self.0.plugin
     }
 
-    /// Resolves when the drain deadline has passed and what is left must end.
+    /// Comes when the drain deadline has passed and what is left must end.
     #[must_use]
-    pub fn cut(&self) -> &CancellationToken {
+    pub fn cut(&self) -> &Arc<Cut> {
         &self.0.cut
     }
 }
@@ -81,14 +119,16 @@ impl Live {
             // end is what unloads.
             let _ = sender.send(running);
         });
-        let cut = CancellationToken::new();
+        let cut = Arc::default();
         let since = Instant::now();
+        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
         Self {
             lease: Lease(Arc::new(Generation {
                 app,
                 id,
                 digest,
                 since,
+                serial,
                 cut,
                 plugin,
             })),
@@ -100,7 +140,7 @@ impl Live {
     #[must_use]
     pub fn drain(self) -> Draining {
         let Self { lease, last } = self;
-        let cut = lease.cut().clone();
+        let cut = Arc::clone(lease.cut());
         let generation = Arc::downgrade(&lease.0);
         drop(lease);
         Draining {
@@ -115,7 +155,7 @@ impl Live {
 #[derive(Debug)]
 pub struct Draining {
     generation: std::sync::Weak<Generation>,
-    cut: CancellationToken,
+    cut: Arc<Cut>,
     last: oneshot::Receiver<Running>,
 }
 
@@ -128,12 +168,15 @@ impl Draining {
 
     /// Ends what still holds a lease, as far as it lets itself be ended.
     pub fn cut(&self) {
-        self.cut.cancel();
+        self.cut.make();
     }
 
     /// Waits for the last lease. `None`: the plugin is gone without one, which is a bug.
     /// Cancel-safe.
     pub async fn last(&mut self) -> Option<Running> {
-        (&mut self.last).await.ok()
+        let running = (&mut self.last).await.ok();
+        // Nobody is left to be cut; this ends those who wait to hear of it.
+        self.cut.make();
+        running
     }
 }

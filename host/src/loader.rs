@@ -342,16 +342,17 @@ impl Plugin {
         self.running().library.staged_path()
     }
 
-    /// Hands it a request. What comes back keeps the plugin loaded.
+    /// Hands it a request. What comes back keeps the plugin loaded, and `keep` with it.
     ///
     /// # Errors
     /// When it refuses the request, or panics.
-    pub fn call(
+    pub fn call<K>(
         &self,
         parts: &Parts,
         body: Incoming,
         info: &RequestInfo<'_>,
-    ) -> Result<Call, CallError> {
+        keep: K,
+    ) -> Result<Call<K>, CallError> {
         let running = self.running();
         let table = running.library.table();
         let mut raw = abi::Call {
@@ -366,7 +367,7 @@ impl Plugin {
         });
         if status == abi::READY {
             // SAFETY: filled by the plugin for us.
-            return Ok(unsafe { Call::new(raw, self.clone()) });
+            return Ok(unsafe { Call::new(raw, self.clone(), keep) });
         }
         // SAFETY: filled by the plugin for us.
         Err(unsafe { CallError::adopt(status, failure) })

@@ -2,7 +2,7 @@
 //! unload.
 //!
 //! One task owns all apps. What takes long (copying, setting up, draining) runs elsewhere and
-//! comes back as an [`Event`]; so no app's slowness delays another's, and no two steps for one
+//! comes back as an event; so no app's slowness delays another's, and no two steps for one
 //! app overlap.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
@@ -169,7 +169,7 @@ impl Reloader {
             config: Arc::clone(&self.config),
             router: Arc::clone(&self.router),
             staging: Arc::clone(&self.staging),
-            loaded: slot.fingerprint(),
+            loaded: slot.loaded(),
         };
         let (path, sender) = (path.clone(), self.sender.clone());
         tokio::spawn(async move {

@@ -2,12 +2,12 @@
 //!
 //! *Directories* are watched, since editors, linkers and deploys put new files in place of old
 //! ones, and a watch on a file would follow the old one. Which directories these are is worked
-//! out by walking an artifact's path as the system does ([`route`]): all that hold a part of it or
+//! out by walking an artifact's path as the system does (`route`): all that hold a part of it or
 //! a link on the way, so that a switched link, a renamed parent or a directory made again is seen.
 //!
 //! Whether a writer is done is told by the event where it can be: a file that was closed after
 //! writing, renamed into place, or linked (as cargo does) is reported at once. Only where no event
-//! tells it is it waited for quiet ([`entry`]).
+//! tells it is it waited for quiet (`entry`).
 
 use std::{
     path::{Path, PathBuf},

@@ -275,10 +275,11 @@ unsafe extern "C" fn call_poll(
 unsafe extern "C" fn call_drop(this: *mut c_void) {
     // SAFETY: the ABI: our own box, for the last time.
     let mut this = unsafe { Box::from_raw(this.cast::<InFlight>()) };
-    let _ = guard::catch(move || {
-        let _entered = this.runtime.enter();
-        let future = this.future.take();
-        forward::with_request(this.request_id, || drop(future));
+    forward::with_request(this.request_id, || {
+        guard::contain(|| {
+            let _entered = this.runtime.enter();
+            drop(this.future.take());
+        });
     });
 }
 
@@ -312,7 +313,7 @@ unsafe extern "C" fn upgrade(
 unsafe extern "C" fn shutdown(app: *mut c_void, reason: u32) {
     // SAFETY: the ABI: our own instance, alive until `stop`.
     let instance = unsafe { &*app.cast::<Instance>() };
-    let _ = guard::catch(|| instance.shutdown(Reason::from_abi(reason)));
+    guard::contain(|| instance.shutdown(Reason::from_abi(reason)));
 }
 
 unsafe extern "C" fn stop(

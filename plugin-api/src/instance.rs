@@ -156,8 +156,6 @@ impl Instance {
             })
         });
         let connection = hyper::server::conn::http1::Builder::new()
-            // The response goes on to a client that may be waiting for the end of this stream.
-            .keep_alive(false)
             .serve_connection(tunnel, service)
             .with_upgrades();
         // Boxed, since the compiler cannot prove the bare future's lifetimes general enough.
@@ -179,13 +177,10 @@ impl Instance {
         self.shutdown.fire(reason);
         let hooks = self.runtime.block_on(self.hooks.run(timeout));
         let handler = self.handler;
-        let dropped = guard::catch(|| {
+        guard::contain(|| {
             let _entered = self.runtime.enter();
             drop(handler);
         });
-        if let Err(caught) = dropped {
-            log_panic(&caught);
-        }
         self.runtime.shutdown_timeout(timeout);
         Stopped {
             hooks,

@@ -14,9 +14,10 @@ use crate::{
     deploy::Artifact,
 };
 
-/// Packages that are built together: one call, so that all tests have the same files.
-pub const PACKAGES: &[&str] = &[
-    "replug",
+/// The plugins. They are built in one call, so that all tests have the same files, and not in the
+/// host's: cargo gives each dependency the features that any package of a call wants, and the
+/// host's tokio has what a plugin's had better not have (signals: two descriptors a reload).
+pub const PLUGINS: &[&str] = &[
     "hello",
     "counter",
     "streaming",
@@ -30,11 +31,19 @@ pub const PACKAGES: &[&str] = &[
 ];
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
-    let args: Vec<&str> = PACKAGES
-        .iter()
-        .flat_map(|package| ["-p", package])
-        .collect();
-    cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
+    let build = |packages: &[&str]| {
+        let args: Vec<&str> = packages
+            .iter()
+            .flat_map(|package| ["-p", package])
+            .collect();
+        cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
+    };
+    let programs = build(&["replug"]).programs;
+    let libraries = build(PLUGINS).libraries;
+    Built {
+        programs,
+        libraries,
+    }
 });
 
 /// The `replug` program.
@@ -49,7 +58,7 @@ pub fn replug() -> &'static Path {
 /// The library of a package.
 ///
 /// # Panics
-/// When it does not compile, or is none of [`PACKAGES`].
+/// When it does not compile, or is none of [`PLUGINS`].
 #[must_use]
 pub fn path(package: &str) -> &'static Path {
     &BUILT.libraries[&package.replace('-', "_")]

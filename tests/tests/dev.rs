@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Once,
 };
 
 use replug_tests::{Connection, Host, cargo, host::Site, log::Log};
@@ -15,7 +16,16 @@ struct Project {
 }
 
 impl Project {
+    /// With what it depends on built: that takes a compiler's time, which no deadline should hold.
     fn new(name: &'static str) -> Self {
+        static DEPENDENCIES: Once = Once::new();
+        DEPENDENCIES.call_once(|| {
+            let _ = Self::unbuilt("hello_dependencies").build();
+        });
+        Self::unbuilt(name)
+    }
+
+    fn unbuilt(name: &'static str) -> Self {
         let project = Self {
             site: Site::new(),
             name,

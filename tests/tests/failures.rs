@@ -51,7 +51,10 @@ async fn a_panic_in_a_body_breaks_the_response_off_so_that_it_does_not_look_whol
     let host = probe(&site).await;
     for path in ["/panic-in-body", "/error-in-body"] {
         for mut connection in [host.connect().await, host.connect_http2().await] {
-            let request = connection.request("GET", path).body(client::empty()).unwrap();
+            let request = connection
+                .request("GET", path)
+                .body(client::empty())
+                .unwrap();
             // The head may have been sent by then, or not.
             let whole = match connection.try_send(request).await {
                 Ok(response) => client::read(response).await,

@@ -44,7 +44,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether the file may be in the middle of being written or replaced.
+    /// Whether the file may be in the middle of being written or replaced, so that after an event
+    /// the next one is worth waiting for. What an operator just named is worth an error even so.
     #[must_use]
     pub fn maybe_incomplete(&self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use replug_plugin::{BoxError, glue::body::BodyError};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::connection::Held;
 use crate::{generation::Lease, loader::ResponseBody};
 
 /// The body of a response of the host's.
@@ -25,7 +26,7 @@ enum Inner {
     /// The host's own page.
     Own(axum::body::Body),
     /// An app's, straight from its code.
-    Plugin(Leased<ResponseBody>),
+    Plugin(Leased<ResponseBody<Held>>),
     /// An app's, through an upgrade request's tunnel that was not upgraded.
     Tunnel(Leased<Incoming>),
 }
@@ -52,7 +53,7 @@ impl<B> Leased<B> {
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let cut = self
             .cut
-            .get_or_insert_with(|| Box::pin(self.lease.cut().clone().cancelled_owned()));
+            .get_or_insert_with(|| Box::pin(self.lease.cut().token().clone().cancelled_owned()));
         cut.as_mut().poll(cx)
     }
 }
@@ -64,7 +65,15 @@ impl DispatchBody {
         Self(Inner::Own(body))
     }
 
-    pub(super) fn plugin(body: ResponseBody, lease: Lease, request: u64) -> Self {
+    fn is_cut(&self) -> bool {
+        match &self.0 {
+            Inner::Own(_) => false,
+            Inner::Plugin(leased) => leased.lease.cut().is_done(),
+            Inner::Tunnel(leased) => leased.lease.cut().is_done(),
+        }
+    }
+
+    pub(super) fn plugin(body: ResponseBody<Held>, lease: Lease, request: u64) -> Self {
         Self(Inner::Plugin(Leased {
             body,
             cut: None,
@@ -114,6 +123,10 @@ impl Body for DispatchBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // A body that is always ready, and a reader that never is, are cut here.
+        if self.is_cut() {
+            return Poll::Ready(Some(Err(cut_error())));
+        }
         let polled = match &mut self.0 {
             Inner::Own(body) => return Pin::new(body).poll_frame(cx).map_err(Into::into),
             Inner::Plugin(leased) => match leased.body.poll_frame(cx) {
@@ -188,7 +201,7 @@ impl<F: Future> Future for Cut<'_, F> {
         let lease = *this.lease;
         let cut = this
             .cut
-            .get_or_insert_with(|| Box::pin(lease.cut().clone().cancelled_owned()));
+            .get_or_insert_with(|| Box::pin(lease.cut().token().clone().cancelled_owned()));
         pin!(cut).as_mut().poll(cx).map(|()| None)
     }
 }

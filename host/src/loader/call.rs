@@ -49,33 +49,36 @@ impl CallError {
     }
 }
 
-/// A response's body: the plugin's, polled by the host. Keeps the plugin loaded until it and all
-/// of its data are gone.
-pub type ResponseBody = Imported<Plugin>;
+/// A response's body: the plugin's, polled by the host. Keeps the plugin loaded, and `K` with it,
+/// until it and all of its data are gone.
+pub type ResponseBody<K> = Imported<(Plugin, K)>;
 
 /// A future of the plugin's, polled by the host. Dropping it cancels the request.
-pub struct Call {
+pub struct Call<K> {
     raw: abi::Call,
     // After `raw`, whose destructor runs plugin code.
-    plugin: Plugin,
+    keep: (Plugin, K),
 }
 
 // SAFETY: the ABI lets a call be polled and dropped from any thread, one at a time.
-unsafe impl Send for Call {}
+unsafe impl<K: Send> Send for Call<K> {}
 
-impl fmt::Debug for Call {
+impl<K> fmt::Debug for Call<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("plugin", &self.plugin)
+            .field("plugin", &self.keep.0)
             .finish_non_exhaustive()
     }
 }
 
-impl Call {
+impl<K> Call<K> {
     /// # Safety
     /// `raw` must be an owned call of that plugin.
-    pub(super) unsafe fn new(raw: abi::Call, plugin: Plugin) -> Self {
-        Self { raw, plugin }
+    pub(super) unsafe fn new(raw: abi::Call, plugin: Plugin, keep: K) -> Self {
+        Self {
+            raw,
+            keep: (plugin, keep),
+        }
     }
 
     fn read(&self, out: &abi::Response) -> Result<Response<()>, String> {
@@ -93,8 +96,8 @@ impl Call {
     }
 }
 
-impl Future for Call {
-    type Output = Result<Response<ResponseBody>, CallError>;
+impl<K: Clone + Send + Unpin + 'static> Future for Call<K> {
+    type Output = Result<Response<ResponseBody<K>>, CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut out = abi::Response {
@@ -115,7 +118,7 @@ impl Future for Call {
             abi::READY => {
                 let head = self.read(&out);
                 // SAFETY: filled by the plugin for us, which we keep with it.
-                let body = unsafe { Imported::new(out.body, self.plugin.clone()) };
+                let body = unsafe { Imported::new(out.body, self.keep.clone()) };
                 Poll::Ready(
                     head.map(|head| head.map(|()| body))
                         .map_err(CallError::Invalid),
@@ -127,7 +130,7 @@ impl Future for Call {
     }
 }
 
-impl Drop for Call {
+impl<K> Drop for Call<K> {
     fn drop(&mut self) {
         // SAFETY: a call's table lives as long as the plugin, which we hold.
         let table = unsafe { &*self.raw.table };

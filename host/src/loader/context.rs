@@ -72,7 +72,7 @@ unsafe extern "C" fn log(context: u64, record: *const abi::LogRecord) {
     // SAFETY: the ABI: lent for this call.
     let raw = unsafe { &*record };
     // A record that panics here must not unwind into the plugin; it is lost, and nothing else.
-    let _ = guard::catch(|| {
+    guard::contain(|| {
         // SAFETY: the ABI: what a record points to is valid during the call.
         let mut record = unsafe { read(raw) };
         record.app = owner.map(|owner| (owner.app.to_string(), Some(owner.generation.get())));

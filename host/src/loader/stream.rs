@@ -141,5 +141,5 @@ impl Tunnel {
 unsafe extern "C" fn end(this: *mut c_void) {
     // SAFETY: the ABI: our own box, for the last time.
     let tunnel = unsafe { Box::from_raw(this.cast::<Tunnel>()) };
-    let _ = guard::catch(move || drop(tunnel));
+    guard::contain(move || drop(tunnel));
 }

@@ -33,7 +33,7 @@ pub(super) struct Job {
     pub(super) router: Arc<Router>,
     pub(super) staging: Arc<StagingArea>,
     /// The file that serves now.
-    pub(super) loaded: Option<Fingerprint>,
+    pub(super) loaded: Option<(Fingerprint, Digest)>,
 }
 
 /// A generation that has been set up, and its app.
@@ -109,13 +109,13 @@ fn ms(since: Instant) -> f64 {
 }
 
 fn open(job: &Job) -> Result<Opened, ReloadError> {
-    if job.loaded.is_some() && Fingerprint::of_path(job.path.as_ref()).ok() == job.loaded {
-        return Err(ReloadError::Unchanged);
-    }
     let began = Instant::now();
     let staged = job.staging.stage(&job.path, job.serial)?;
     let fingerprint = *staged.fingerprint();
     let digest = *staged.digest();
+    if job.loaded == Some((fingerprint, digest)) {
+        return Err(ReloadError::Unchanged);
+    }
     let policy = InspectPolicy {
         allow_panic_abort: job.config.defaults.allow_panic_abort,
     };

@@ -7,7 +7,7 @@ use crate::{
     artifact::Fingerprint,
     config::Mount,
     generation::Live,
-    id::{AppName, GenerationId},
+    id::{AppName, Digest, GenerationId},
     router::Router,
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Slot {
     pub(super) live: Option<(Arc<App>, Live)>,
     /// The mount that another app had when this one was refused for it.
     pub(super) blocked_on: Option<Mount>,
-    loaded: Option<Fingerprint>,
+    loaded: Option<(Fingerprint, Digest)>,
 }
 
 impl Slot {
@@ -60,7 +60,7 @@ impl Slot {
     }
 
     /// The file that the live generation came from.
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(super) fn loaded(&self) -> Option<(Fingerprint, Digest)> {
         self.live.as_ref().and(self.loaded)
     }
 
@@ -84,7 +84,7 @@ impl Slot {
             fingerprint,
             times,
         } = started;
-        self.loaded = Some(fingerprint);
+        self.loaded = Some((fingerprint, live.lease.digest));
         let lease = live.lease.clone();
         let previous = self.live.take();
         let app = match &previous {

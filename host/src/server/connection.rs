@@ -1,6 +1,6 @@
 //! One connection: HTTP/1.1 or cleartext HTTP/2, whichever the client begins with.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{rt, service::service_fn};
 use hyper_util::{
@@ -11,7 +11,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::listener::Accepted;
-use crate::{dispatch::Dispatcher, loader::Peer};
+use crate::{
+    dispatch::{Connection, Dispatcher},
+    loader::Peer,
+};
 
 /// How long a client may take to send a request's head; it holds a descriptor meanwhile.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,18 +57,26 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
+    let this = Rc::new(Connection::new(peer));
     let service = service_fn(|request| {
-        let dispatcher = Arc::clone(&dispatcher);
-        async move { dispatcher.handle(request, peer).await }
+        let (dispatcher, this) = (Arc::clone(&dispatcher), Rc::clone(&this));
+        async move { dispatcher.handle(request, &this).await }
     });
     let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+    let to_its_end = async {
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => result,
+            () = draining.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
     let result = tokio::select! {
         biased;
-        result = connection.as_mut() => result,
-        () = draining.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        result = to_its_end => result,
+        () = this.cut() => return,
     };
     // A client that goes away is everyday life; an app's broken body has been logged with its app.
     if let Err(error) = result {

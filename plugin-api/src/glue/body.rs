@@ -204,7 +204,7 @@ unsafe extern "C" fn export_poll<B: BodySource>(
 unsafe extern "C" fn export_drop<B: BodySource>(this: *mut c_void) {
     // SAFETY: the ABI: our own box, for the last time.
     let exported = unsafe { Box::from_raw(this.cast::<Exported<B>>()) };
-    let _ = guard::catch(move || drop(exported));
+    guard::contain(move || drop(exported));
 }
 
 /// Why the other side's body failed.

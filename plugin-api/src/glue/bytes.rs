@@ -65,7 +65,7 @@ pub fn owned(bytes: Bytes) -> abi::Buf {
         // SAFETY: `owner` is the box made below, and is released once.
         let bytes = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
         // Bytes made from an owner run that owner's destructor; nobody is left to tell of a panic.
-        let _ = guard::catch(move || drop(bytes));
+        guard::contain(move || drop(bytes));
     }
     if bytes.is_empty() {
         return abi::Buf::EMPTY;

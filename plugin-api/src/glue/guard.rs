@@ -10,6 +10,7 @@ use std::{
     error::Error,
     fmt,
     panic::{self, AssertUnwindSafe, PanicHookInfo},
+    sync::OnceLock,
 };
 
 use crate::{abi, glue::bytes::owned};
@@ -66,6 +67,21 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Caught> {
     })
 }
 
+/// Where panics go that nobody can be told of by a status.
+static REPORT: OnceLock<Report> = OnceLock::new();
+
+type Report = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Runs `work` where a panic can be told to nobody, as in a destructor: it is reported like one
+/// that was not caught, and goes no further.
+pub fn contain(work: impl FnOnce()) {
+    if let Err(caught) = catch(work)
+        && let Some(report) = REPORT.get()
+    {
+        report(&caught.message, &caught.location);
+    }
+}
+
 fn take_message(payload: Box<dyn Any + Send>) -> String {
     let message = message_of(&*payload).to_owned();
     // A payload may panic in its own destructor; then it is left alone for good.
@@ -88,18 +104,21 @@ fn message_of(payload: &(dyn Any + Send)) -> &str {
 }
 
 /// Replaces the panic hook of this library's standard library: a caught panic is remembered for
-/// [`catch`], any other (in a task or thread of the plugin's) goes to `uncaught` with its message
-/// and location.
+/// [`catch`], any other (in a task or thread of the plugin's) goes to `report` with its message
+/// and location. The first call counts.
 ///
 /// No backtrace is taken: the standard library would cache the symbols of every library of the
 /// process, once for each copy of itself (35 MB a reload).
-pub fn install_hook(uncaught: impl Fn(&str, &str) + Send + Sync + 'static) {
+pub fn install_hook(report: impl Fn(&str, &str) + Send + Sync + 'static) {
+    if REPORT.set(Box::new(report)).is_err() {
+        return;
+    }
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         if DEPTH.try_with(Cell::get).unwrap_or(0) > 0 {
             let _ = LOCATION.try_with(|slot| slot.replace(location));
-        } else {
-            uncaught(message_of(info.payload()), &location);
+        } else if let Some(report) = REPORT.get() {
+            report(message_of(info.payload()), &location);
         }
     }));
 }

@@ -187,7 +187,7 @@ unsafe extern "C" fn own_wake(waker: *const abi::Waker) {
     let raw = unsafe { &*waker };
     // SAFETY: as above; not dropped, since it is only borrowed.
     let local = ManuallyDrop::new(unsafe { rebuild(raw) });
-    let _ = guard::catch(|| local.wake_by_ref());
+    guard::contain(|| local.wake_by_ref());
 }
 
 unsafe extern "C" fn own_drop(waker: *mut abi::Waker) {
@@ -195,7 +195,7 @@ unsafe extern "C" fn own_drop(waker: *mut abi::Waker) {
     let raw = unsafe { &*waker };
     // SAFETY: as above; owned by now.
     let local = unsafe { rebuild(raw) };
-    let _ = guard::catch(move || drop(local));
+    guard::contain(move || drop(local));
 }
 
 // Local wakers around the other side's: `BORROWED` points to the lender's, `OWNED` to a box.

@@ -1,0 +1,112 @@
+//! What a connection holds of which generation, and ending it when nothing else helps.
+//!
+//! At the drain deadline calls and bodies end by themselves when they are polled next. But hyper
+//! polls no body while the client does not read, and data that the client does not read is the
+//! plugin's memory. So a connection that still holds some of it a second later is closed.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{generation::Lease, loader::Peer};
+
+/// Time for the end of a body to reach a client that reads.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Travels in whatever the connection holds of a generation.
+pub(super) type Held = Arc<()>;
+
+/// A connection, to those who answer its requests.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) peer: Peer,
+    state: Rc<State>,
+    // Ends the watches when the connection ends.
+    _over: DropGuard,
+}
+
+#[derive(Debug)]
+struct State {
+    watched: RefCell<Vec<Watched>>,
+    cut: CancellationToken,
+    over: CancellationToken,
+}
+
+/// A generation that has answered on this connection.
+#[derive(Debug)]
+struct Watched {
+    serial: u64,
+    held: Held,
+}
+
+impl Connection {
+    /// A connection that has answered nothing yet.
+    #[must_use]
+    pub fn new(peer: Peer) -> Self {
+        let over = CancellationToken::new();
+        let state = State {
+            watched: RefCell::default(),
+            cut: CancellationToken::new(),
+            over: over.clone(),
+        };
+        Self {
+            peer,
+            state: Rc::new(state),
+            _over: over.drop_guard(),
+        }
+    }
+
+    /// Resolves when it has to be closed.
+    pub async fn cut(&self) {
+        self.state.cut.cancelled().await;
+    }
+
+    /// A token to put into everything that comes of this lease. The first for a generation starts
+    /// a watch for its cut, so that further ones cost next to nothing.
+    pub(super) fn hold(&self, lease: &Lease) -> Held {
+        let mut watched = self.state.watched.borrow_mut();
+        if let Some(found) = watched
+            .iter()
+            .find(|watched| watched.serial == lease.serial)
+        {
+            return Arc::clone(&found.held);
+        }
+        let held = Held::default();
+        watched.push(Watched {
+            serial: lease.serial,
+            held: Arc::clone(&held),
+        });
+        tokio::task::spawn_local(watch(
+            Rc::clone(&self.state),
+            lease.serial,
+            Arc::downgrade(&held),
+            lease.cut().token().clone(),
+        ));
+        held
+    }
+}
+
+async fn watch(state: Rc<State>, serial: u64, held: Weak<()>, generation: CancellationToken) {
+    let over = state.over.clone();
+    let end = async {
+        generation.cancelled().await;
+        // One is the connection's own.
+        if held.strong_count() > 1 {
+            tokio::time::sleep(LINGER).await;
+        }
+        if held.strong_count() > 1 {
+            tracing::debug!("closing a connection whose client does not read");
+            state.cut.cancel();
+        }
+    };
+    over.run_until_cancelled(end).await;
+    state
+        .watched
+        .borrow_mut()
+        .retain(|watched| watched.serial != serial);
+}
