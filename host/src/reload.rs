@@ -74,7 +74,7 @@ impl Reloader {
     pub fn new(
         config: Arc<Config>,
         router: Arc<Router>,
-        staging: StagingArea,
+        staging: Arc<StagingArea>,
         watcher: Watcher,
         mut watch_events: mpsc::UnboundedReceiver<WatchEvent>,
     ) -> (Self, Handle) {
@@ -91,7 +91,7 @@ impl Reloader {
         let reloader = Self {
             config,
             router,
-            staging: Arc::new(staging),
+            staging,
             watcher,
             sender,
             events,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -53,6 +53,18 @@ impl StagingArea {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Removes the directory with all that is in it, while others may still hold the area: a copy
+    /// that is just being made fails. For the end of the host, which waits for no copy.
+    pub fn remove(&self) {
+        // A file that is made between the listing and the removal is found by the next round.
+        for _ in 0..ATTEMPTS {
+            match fs::remove_dir_all(self.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+                _ => return,
+            }
+        }
     }
 
     /// Copies an artifact under a name and to an inode that were never used before, since the

@@ -93,6 +93,8 @@ async fn start(
     let (sender, watch_events) = mpsc::unbounded_channel();
     let watcher = Watcher::new(sender).map_err(|error| cannot_start(&error, error.remedy()))?;
     let router = Arc::new(Router::default());
+    let staging = Arc::new(staging);
+    let _removed = RemovedAtTheEnd(Arc::clone(&staging));
     let (mut reloader, handle) = Reloader::new(
         Arc::clone(&config),
         Arc::clone(&router),
@@ -162,6 +164,15 @@ async fn start(
             tracing::warn!(event = "stopped-at-once", signal, "{signal}: stopping at once");
             Ok(if signal == "SIGINT" { ExitCode::Interrupted } else { ExitCode::Terminated })
         }
+    }
+}
+
+/// Threads that are still copying or setting up do not keep the private copies from going.
+struct RemovedAtTheEnd(Arc<StagingArea>);
+
+impl Drop for RemovedAtTheEnd {
+    fn drop(&mut self) {
+        self.0.remove();
     }
 }
 
