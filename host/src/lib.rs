@@ -7,6 +7,7 @@ pub mod exit_code;
 pub mod id;
 
 pub mod config;
+pub mod process;
 pub mod telemetry;
 
 pub mod artifact;

@@ -138,6 +138,8 @@ impl Loaded {
         let setup = self.library.table().setup;
         // SAFETY: the ABI: called once, with messages that live through the call.
         let status = unsafe { setup(&raw const args, &raw mut outcome) };
+        // This thread ends; nothing of the plugin's may be left for its end to run.
+        self.library.owner().leave_this_thread();
         if status == abi::READY {
             return Ok(Running {
                 app: App(outcome.app),
@@ -148,8 +150,14 @@ impl Loaded {
         }
         // SAFETY: filled by the plugin for us.
         let caught = unsafe { outcome.failure.adopt() };
-        if outcome.threads_left == 0 {
-            self.library.close();
+        if let Err((_, reason)) = self.library.close() {
+            tracing::warn!(
+                event = "quarantined",
+                app = facts.name.as_str(),
+                generation = facts.generation.get(),
+                reason,
+                "its setup failed, and its library stays loaded",
+            );
         }
         Err(if status == abi::PANICKED {
             SetupError::Panicked(caught)
@@ -224,6 +232,7 @@ impl Running {
         };
         // SAFETY: the ABI: called once, when no call is left, which `Plugin` sees to.
         let status = unsafe { (library.table().stop)(app.0, &raw const args, &raw mut out) };
+        library.owner().leave_this_thread();
         let report = StopReport {
             hooks_done: out.hooks_done,
             hooks_failed: out.hooks_failed,
@@ -235,7 +244,6 @@ impl Running {
                 slots,
                 library,
                 context,
-                report,
             },
             report,
         )
@@ -248,51 +256,59 @@ pub struct Stopped {
     slots: Arc<Slots>,
     library: Library,
     context: Context,
-    report: StopReport,
 }
 
-/// Where a library went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unloaded {
-    /// It was closed, and its private copy deleted.
-    Closed,
-    /// It stays loaded, for this reason.
-    Quarantined(String),
+/// Why a library stays loaded.
+#[derive(Debug)]
+pub struct Quarantine {
+    /// The reason.
+    pub reason: String,
+    /// To be tried again; `None`: it stays for good.
+    pub again: Option<Box<Stopped>>,
 }
 
 impl Stopped {
-    /// Closes the library and deletes its private copy.
-    pub fn unload(self) -> Unloaded {
+    /// What the threads that have run its code have to do before it can be unloaded.
+    pub fn leaving(&self) -> impl Fn() + Send + Sync + 'static {
+        let owner = Arc::clone(self.library.owner());
+        move || owner.leave_this_thread()
+    }
+
+    /// Closes the library, makes sure that it is gone, and deletes its private copy.
+    ///
+    /// # Errors
+    /// When something of it is still in use. Nothing is ever unmapped under running code.
+    pub fn unload(self) -> Result<(), Quarantine> {
         let Self {
             slots,
             library,
             context,
-            report,
         } = self;
-        // The body of a task that is still running, or a connection of hyper's, may hold a waker.
+        // The body of a task that was dropped, or a connection of hyper's, may hold a waker.
         slots.revoke();
-        let reason = if report.threads_left > 0 {
-            format!(
-                "{} threads of its runtime are still running",
-                report.threads_left
-            )
-        } else if report.panicked {
-            "it panicked while it stopped, so its threads may be running".to_owned()
-        } else if !library.manifest().unload_safe {
-            "its manifest says `unload-safe=false`".to_owned()
-        } else {
-            library.close();
-            drop(context);
-            return Unloaded::Closed;
-        };
-        // A live thread would return into unmapped code: keep the library instead, and its file for
-        // debuggers, and the context, so that what it logs can still be told from others.
-        #[expect(
-            clippy::mem_forget,
-            reason = "what is left of it is in use until the host ends"
-        )]
-        std::mem::forget((library, context));
-        Unloaded::Quarantined(reason)
+        match library.close() {
+            // What it logs until its end can be told from others: the context goes last.
+            Ok(()) => {
+                drop(context);
+                Ok(())
+            }
+            Err((Some(library), reason)) => Err(Quarantine {
+                reason,
+                again: Some(Box::new(Self {
+                    slots,
+                    library: *library,
+                    context,
+                })),
+            }),
+            Err((None, reason)) => {
+                #[expect(clippy::mem_forget, reason = "its code may log until the host ends")]
+                std::mem::forget(context);
+                Err(Quarantine {
+                    reason,
+                    again: None,
+                })
+            }
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     generation::Live,
     id::ArtifactPath,
     loader::StopReason,
+    process::HostThreads,
     router::Router,
     watcher::{WatchError, WatchEvent, Watcher},
 };
@@ -53,6 +54,7 @@ pub struct Reloader {
     config: Arc<Config>,
     router: Arc<Router>,
     staging: Arc<StagingArea>,
+    host_threads: Arc<HostThreads>,
     watcher: Watcher,
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -75,6 +77,7 @@ impl Reloader {
         config: Arc<Config>,
         router: Arc<Router>,
         staging: Arc<StagingArea>,
+        host_threads: Arc<HostThreads>,
         watcher: Watcher,
         mut watch_events: mpsc::UnboundedReceiver<WatchEvent>,
     ) -> (Self, Handle) {
@@ -92,6 +95,7 @@ impl Reloader {
             config,
             router,
             staging,
+            host_threads,
             watcher,
             sender,
             events,
@@ -336,6 +340,7 @@ impl Reloader {
             reason,
             deadline,
             cleanup_timeout,
+            host_threads: Arc::clone(&self.host_threads),
         };
         let sender = self.sender.clone();
         tokio::spawn(async move {

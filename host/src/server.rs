@@ -15,7 +15,7 @@ mod listener;
 
 pub use listener::{BindError, Listeners};
 
-use crate::dispatch::Dispatcher;
+use crate::{dispatch::Dispatcher, process::HostThreads};
 use http_thread::HttpThread;
 use listener::AsyncListener;
 
@@ -40,6 +40,7 @@ impl Server {
         listeners: Listeners,
         threads: NonZeroUsize,
         dispatcher: Dispatcher,
+        host_threads: &HostThreads,
     ) -> io::Result<Self> {
         let dispatcher = Arc::new(dispatcher);
         let draining = CancellationToken::new();
@@ -48,6 +49,9 @@ impl Server {
                 HttpThread::start(number, Arc::clone(&dispatcher), draining.child_token())
             })
             .collect::<io::Result<_>>()?;
+        for thread in threads.iter() {
+            host_threads.add(thread.name().to_owned(), thread.errands());
+        }
         let accepting = CancellationToken::new();
         for listener in listeners.into_inner() {
             let listener = listener.into_async()?;

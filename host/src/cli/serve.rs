@@ -21,6 +21,7 @@ use crate::{
     dispatch::Dispatcher,
     exit_code::ExitCode,
     id::ArtifactPath,
+    process::{self, HostThreads},
     reload::{FirstRound, Reloader, Wanted},
     router::Router,
     server::{Listeners, Server},
@@ -85,6 +86,13 @@ async fn start(
 ) -> Result<ExitCode, ExitCode> {
     let config = Arc::new(config);
     let mut signals = Signals::new()?;
+    if let Some(reason) = process::unloading_is_off() {
+        tracing::warn!(
+            event = "unloading-off",
+            reason,
+            "old generations stay loaded"
+        );
+    }
     // Bound before any plugin's code runs: a port that is taken is found out at once.
     let listeners =
         Listeners::bind(&config.listen).map_err(|error| cannot_start(&error, error.remedy()))?;
@@ -94,11 +102,13 @@ async fn start(
     let watcher = Watcher::new(sender).map_err(|error| cannot_start(&error, error.remedy()))?;
     let router = Arc::new(Router::default());
     let staging = Arc::new(staging);
+    let host_threads = Arc::new(HostThreads::default());
     let _removed = RemovedAtTheEnd(Arc::clone(&staging));
     let (mut reloader, handle) = Reloader::new(
         Arc::clone(&config),
         Arc::clone(&router),
         staging,
+        Arc::clone(&host_threads),
         watcher,
         watch_events,
     );
@@ -119,12 +129,13 @@ async fn start(
     }
     let addresses = listeners.addresses();
     let dispatcher = Dispatcher::new(Arc::clone(&router), admin::pages(router));
-    let server = Server::start(listeners, config.threads, dispatcher).map_err(|error| {
-        cannot_start(
-            &format!("cannot start: {error}"),
-            "raise the limits of threads and open files",
-        )
-    })?;
+    let server =
+        Server::start(listeners, config.threads, dispatcher, &host_threads).map_err(|error| {
+            cannot_start(
+                &format!("cannot start: {error}"),
+                "raise the limits of threads and open files",
+            )
+        })?;
     for address in addresses {
         let shown = if address.starts_with("unix:") {
             address.clone()

@@ -2,12 +2,16 @@
 
 #![expect(unsafe_code, reason = "the only dlopen")]
 
-use std::{fmt, mem::ManuallyDrop, path::Path, ptr::NonNull};
+use std::{fmt, mem::ManuallyDrop, path::Path, ptr::NonNull, sync::Arc};
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use replug_plugin::{abi, manifest::Manifest};
 
-use crate::{artifact::Inspected, id::ArtifactPath};
+use crate::{
+    artifact::Inspected,
+    id::ArtifactPath,
+    process::{self, Owner},
+};
 
 /// Why an inspected artifact could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +69,12 @@ pub fn load(inspected: Inspected) -> Result<Loaded, LoadError> {
     // is missing is found out here, and not in the middle of a request.
     // SAFETY: the file is a private copy, complete, of our architecture, and says that it is a
     // plugin of our ABI; that its constructors behave is the operator's trust in it.
-    let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| LoadError::Open(error_text(error)))?;
+    let open = || unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let owner = Owner::new();
+    let handle =
+        process::open_as(&owner, path, open).map_err(|error| LoadError::Open(error_text(error)))?;
+    // What its constructors left on this thread, which is about to end.
+    owner.leave_this_thread();
     // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
     let symbol = unsafe { handle.get::<*const abi::PluginTable>(abi::PLUGIN_SYMBOL.as_bytes()) };
     let address = symbol
@@ -77,11 +85,12 @@ pub fn load(inspected: Inspected) -> Result<Loaded, LoadError> {
     let library = Library {
         table,
         handle: ManuallyDrop::new(handle),
+        owner: Arc::new(owner),
         inspected,
     };
     let (found, expected) = (library.table().size, size_of::<abi::PluginTable>());
     if found < expected {
-        library.close();
+        let _ = library.close();
         return Err(LoadError::Table { found, expected });
     }
     Ok(Loaded { library })
@@ -100,6 +109,7 @@ fn error_text(error: libloading::Error) -> String {
 pub(super) struct Library {
     table: NonNull<abi::PluginTable>,
     handle: ManuallyDrop<Handle>,
+    owner: Arc<Owner>,
     inspected: Inspected,
 }
 
@@ -132,17 +142,86 @@ impl Library {
         self.inspected.staged_path()
     }
 
-    /// Closes it, and then deletes its file: backtraces and debuggers read it as long as it is
-    /// mapped. For when none of its code can run any more.
-    pub(super) fn close(self) {
+    pub(super) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    /// Why it cannot be closed now, if so. All threads must have left it before.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        if let Some(reason) = process::unloading_is_off() {
+            return Some(Obstacle::ForGood(reason.to_owned()));
+        }
+        if !self.manifest().unload_safe {
+            return Some(Obstacle::ForGood(
+                "its manifest says `unload-safe=false`".to_owned(),
+            ));
+        }
+        if !self.owner.is_tracked() {
+            let reason = "it could not be told where it is mapped, or too many are";
+            return Some(Obstacle::ForGood(reason.to_owned()));
+        }
+        let threads = self.owner.threads();
+        if let Some(first) = threads.first() {
+            let more = threads.len() - 1;
+            let others = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            return Some(Obstacle::Passing(format!(
+                "thread \"{}\" ({}){others} still running",
+                first.name, first.id,
+            )));
+        }
+        let left = self.owner.threads_to_leave();
+        (left > 0).then(|| {
+            Obstacle::Passing(format!(
+                "{left} threads of the host still have its thread-locals"
+            ))
+        })
+    }
+
+    /// Closes it if nothing stands against that, looks whether it is gone, and then deletes its
+    /// file: backtraces and debuggers read it as long as it is mapped.
+    ///
+    /// # Errors
+    /// With the library, if it could not be closed yet; without, if it stays for good.
+    pub(super) fn close(self) -> Result<(), (Option<Box<Self>>, String)> {
+        match self.obstacle() {
+            Some(Obstacle::Passing(reason)) => return Err((Some(Box::new(self)), reason)),
+            Some(Obstacle::ForGood(reason)) => return Err((None, reason)),
+            None => {}
+        }
+        self.owner.take_back();
         let Self {
             table: _,
             handle,
+            owner,
             inspected,
         } = self;
-        if let Err(error) = ManuallyDrop::into_inner(handle).close() {
-            tracing::warn!(error = error_text(error), "closing a library failed");
+        let closed = ManuallyDrop::into_inner(handle).close();
+        let mapped = process::is_mapped(inspected.staged_path()).unwrap_or(true);
+        if let Err(error) = closed {
+            return Err((None, format!("closing it failed: {}", error_text(error))));
         }
-        drop(inspected);
+        if mapped {
+            // Its code is still there, and may be called by whatever pins it: it keeps its place.
+            #[expect(
+                clippy::mem_forget,
+                reason = "the address range is still the library's"
+            )]
+            std::mem::forget(owner);
+            return Err((None, "it is still mapped after it was closed".to_owned()));
+        }
+        Ok(())
     }
+}
+
+/// Why a library cannot be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// It may end.
+    Passing(String),
+    /// It will not.
+    ForGood(String),
 }

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Mount},
     generation::Live,
     id::{AppName, ArtifactPath, Digest, GenerationId},
-    loader::{self, Loaded, Running, SetupError, SetupFacts, StopReason},
+    loader::{self, Loaded, Quarantine, Running, SetupError, SetupFacts, StopReason},
     router::Router,
 };
 
@@ -157,7 +157,9 @@ async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running,
     let late = move |result: Result<Running, SetupError>| {
         if let Ok(running) = result {
             let (stopped, _) = running.stop(StopReason::Abandoned, cleanup);
-            stopped.unload();
+            if let Err(Quarantine { reason, .. }) = stopped.unload() {
+                tracing::warn!(event = "quarantined", path = %path, reason, "its library stays loaded");
+            }
         }
         tracing::info!(path = %path, "a setup that had been given up has ended");
     };

@@ -1,20 +1,24 @@
 //! Draining, stopping and unloading a generation.
 
-use std::{thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
     generation::{Draining, Live},
     id::AppName,
-    loader::{Running, StopReason, StopReport, Unloaded},
+    loader::{Quarantine, Running, StopReason, StopReport, Stopped},
+    process::HostThreads,
 };
 
 /// How long after the cut a call may take to come back from the plugin's code.
 const GRACE: Duration = Duration::from_secs(5);
+/// Between two tries to unload: threads that were told to end take a moment, or for ever.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How a generation is to go.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ pub(super) struct Plan {
     /// When what is still in flight is cut.
     pub(super) deadline: Instant,
     pub(super) cleanup_timeout: Duration,
+    pub(super) host_threads: Arc<HostThreads>,
 }
 
 /// Takes a generation to its end. Waits as long as its code runs: unmapping it earlier would
@@ -47,42 +52,100 @@ pub(super) async fn run(plan: Plan, live: Live) {
         tracing::error!(app, generation, "lost a generation before it was stopped");
         return;
     };
-    let (report, unloaded) = stop(running, plan.reason, plan.cleanup_timeout).await;
-    let (outcome, why) = match unloaded {
-        Unloaded::Closed => ("closed", None),
-        Unloaded::Quarantined(why) => ("quarantined", Some(why)),
+    let began = Instant::now();
+    let (stopped, report) = match stop(running, plan.reason, plan.cleanup_timeout).await {
+        Ok(stopped) => stopped,
+        Err(error) => {
+            tracing::error!(app, generation, "cannot stop it: {error}; it stays loaded");
+            return;
+        }
     };
+    let quarantined = unload(&plan, generation, stopped).await;
     let StopReport {
         hooks_done,
         hooks_failed,
+        panicked,
         ..
     } = report;
-    let reason = plan.reason.to_string();
-    if let Some(why) = why {
-        tracing::warn!(
-            event = "retired",
-            app,
-            generation,
-            outcome,
-            stop = reason,
-            hooks_done,
-            hooks_failed,
-            reason = why,
-            remedy = "end its threads in a cleanup hook, or when the shutdown token resolves",
-            "stopped, but its library stays loaded",
-        );
+    let stop = plan.reason.to_string();
+    let unload_ms = (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+    let outcome = if quarantined {
+        "quarantined"
     } else {
-        tracing::info!(
-            event = "retired",
-            app,
-            generation,
-            outcome,
-            stop = reason,
-            hooks_done,
-            hooks_failed,
-            "stopped and closed",
-        );
+        "unloaded"
+    };
+    tracing::info!(
+        event = "retired",
+        app,
+        generation,
+        outcome,
+        stop,
+        hooks_done,
+        hooks_failed,
+        panicked,
+        unload_ms,
+        "{outcome}",
+    );
+}
+
+/// Unloads it, as soon as nothing of it is in use. Returns whether it stays loaded for good.
+async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
+    let mut next = Some(Box::new(stopped));
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    let began = Instant::now();
+    while let Some(stopped) = next {
+        let mut errands = plan.host_threads.everywhere(stopped.leaving());
+        if timeout(GRACE, errands.done()).await.is_err() {
+            let threads = errands.waiting_for().join(", ");
+            quarantined(
+                plan,
+                generation,
+                &format!("thread {threads} does not come back"),
+            );
+            told = true;
+            errands.done().await;
+        }
+        // The control thread, which told it to shut down.
+        stopped.leaving()();
+        match on_thread("unload", move || stopped.unload()).await {
+            Ok(Ok(())) => return false,
+            Ok(Err(Quarantine {
+                reason,
+                again: None,
+            })) => {
+                quarantined(plan, generation, &reason);
+                return true;
+            }
+            Ok(Err(Quarantine { reason, again })) => {
+                // Threads that were told to end take a moment.
+                if !told && began.elapsed() > GRACE {
+                    quarantined(plan, generation, &reason);
+                    told = true;
+                }
+                next = again;
+            }
+            Err(error) => {
+                quarantined(plan, generation, &error.to_string());
+                return true;
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
     }
+    true
+}
+
+fn quarantined(plan: &Plan, generation: u64, reason: &str) {
+    tracing::warn!(
+        event = "quarantined",
+        app = plan.app.as_str(),
+        generation,
+        reason,
+        remedy = "end its threads in a cleanup hook, or when the shutdown token resolves; it is \
+                  unloaded when the reason ends",
+        "stopped, but its library stays loaded",
+    );
 }
 
 async fn drained(plan: &Plan, generation: u64, mut draining: Draining) -> Option<Running> {
@@ -115,29 +178,25 @@ async fn drained(plan: &Plan, generation: u64, mut draining: Draining) -> Option
 }
 
 /// On a thread of its own: hooks may block, and so may the end of the plugin's runtime.
-async fn stop(running: Running, reason: StopReason, timeout: Duration) -> (StopReport, Unloaded) {
+async fn stop(
+    running: Running,
+    reason: StopReason,
+    timeout: Duration,
+) -> io::Result<(Stopped, StopReport)> {
+    on_thread("stop", move || running.stop(reason, timeout)).await
+}
+
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = oneshot::channel();
-    let work = move || {
-        let (stopped, report) = running.stop(reason, timeout);
-        let _ = sender.send((stopped, report));
-    };
-    if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn(work) {
-        // The closure, and with it the plugin, is dropped with the error: closed, not stopped.
-        tracing::error!("cannot start a thread to stop an app: {error}");
-    }
-    match receiver.await {
-        // Closed from here: on the thread that ran its code, the thread's own records of the
-        // plugin's thread-locals would still point into it.
-        Ok((stopped, report)) => (report, stopped.unload()),
-        Err(_) => {
-            let report = StopReport {
-                panicked: true,
-                ..StopReport::default()
-            };
-            (
-                report,
-                Unloaded::Quarantined("it could not be stopped".to_owned()),
-            )
-        }
-    }
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _ = sender.send(work());
+        })?;
+    receiver
+        .await
+        .map_err(|_| io::Error::other("the thread for it ended early"))
 }

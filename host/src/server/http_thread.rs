@@ -17,12 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{connection, listener::Accepted};
-use crate::dispatch::Dispatcher;
+use crate::{dispatch::Dispatcher, process::Errand};
 
 /// What an HTTP thread can be asked to do.
-#[derive(Debug)]
 enum Job {
     Serve(Accepted, Counted),
+    Run(Errand),
     Stop,
 }
 
@@ -80,6 +80,14 @@ impl HttpThread {
         self.connections.zero().await;
     }
 
+    /// A way to have something done on it.
+    pub(super) fn errands(&self) -> impl Fn(Errand) + Send + 'static {
+        let queue = self.queue.clone();
+        move |errand| {
+            let _ = queue.send(Job::Run(errand));
+        }
+    }
+
     pub(super) fn stop(&self) {
         let _ = self.queue.send(Job::Stop);
     }
@@ -105,6 +113,7 @@ async fn run(
                     drop(counted);
                 });
             }
+            Job::Run(errand) => errand(),
             Job::Stop => return,
         }
     }

@@ -1,0 +1,101 @@
+//! What a library leaves behind in the process besides its memory, and taking it back.
+//!
+//! `dlclose` alone does not unload Rust code. Destructors of thread-locals that plugin code
+//! registered on the host's threads pin the library for as long as those threads live
+//! (rust-lang/rust#59629); each copy of the standard library makes a pthread key and never deletes
+//! it, so that load 1,024 aborts the process; and a key's destructor that runs after unmapping
+//! crashes (rust-lang/rust#91979). So the program defines four functions of the C library's, and
+//! exports them to the dynamic linker, which hands them to plugins. Each finds out by address
+//! which [`Owner`] is calling, and passes on everything that is nobody's:
+//!
+//! | hook | what it does for a plugin |
+//! |---|---|
+//! | `__cxa_thread_atexit_impl` | keeps destructors of the host's threads in lists of our own |
+//! | `pthread_key_create`, `pthread_key_delete` | remembers whose a key is |
+//! | `pthread_create` | remembers whose a thread is |
+//!
+//! A program that embeds this crate without exporting them is found out by [`hooks_work`]; its
+//! generations are quarantined instead of unloaded. So they are by design on everything but Linux
+//! with glibc on x86-64 and AArch64: `supported` says so, and nothing else does.
+//!
+//! The method, and what each step prevents, is measured in the design's spike; the standard
+//! library promises none of it (rust-lang/unsafe-code-guidelines#526), so each unload is verified.
+
+#![expect(unsafe_code, reason = "stands in for functions of the C library")]
+
+use std::path::Path;
+
+mod destructors;
+mod hooks;
+mod host_threads;
+mod keys;
+mod mappings;
+mod owners;
+mod signals;
+mod threads;
+
+pub use host_threads::{Errand, Errands, HostThreads};
+pub use mappings::is_mapped;
+pub use owners::Owner;
+pub use threads::PluginThread;
+
+/// Whether this platform lets a library go at all.
+const SUPPORTED: bool = cfg!(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+));
+
+/// Why libraries cannot be unloaded here; `None`: they can.
+#[must_use]
+pub fn unloading_is_off() -> Option<&'static str> {
+    if !SUPPORTED {
+        return Some(
+            "unloading works on Linux with glibc only; here every generation stays loaded",
+        );
+    }
+    if !hooks::are_exported() {
+        return Some(
+            "the program does not export Replug's process hooks (link it as `replug` is, see \
+             host/build.rs), so every generation stays loaded",
+        );
+    }
+    None
+}
+
+/// Opens a library as `owner`: what its constructors register is the owner's already.
+pub(crate) fn open_as<R>(owner: &Owner, path: &Path, open: impl FnOnce() -> R) -> R {
+    owners::while_loading(owner, path, open)
+}
+
+impl Owner {
+    /// Runs, on this thread, the owner's destructors of thread-locals and keys. Afterwards nothing
+    /// of this thread's points into the library.
+    pub fn leave_this_thread(&self) {
+        // Either kind may make the other's anew; glibc, too, gives up after some rounds.
+        for _ in 0..4 {
+            if destructors::run(self.id()) + keys::run(self.id()) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The owner's threads that are still running.
+    #[must_use]
+    pub fn threads(&self) -> Vec<PluginThread> {
+        threads::of(self.id())
+    }
+
+    /// How many of the host's threads still have destructors of the owner's to run.
+    #[must_use]
+    pub fn threads_to_leave(&self) -> usize {
+        destructors::threads_with(self.id())
+    }
+
+    /// Takes back what is the process's: signal handlers that point into the library, and keys.
+    /// Nothing of the owner's may run any more.
+    pub(crate) fn take_back(&self) {
+        signals::put_back(|address| self.has(address));
+        keys::delete(self.id());
+    }
+}

@@ -1,0 +1,249 @@
+//! Whose code an address is.
+//!
+//! The hooks ask this on every call, from any thread, possibly while the dynamic linker holds its
+//! lock; so it is a table of atomics that is read without a lock, and costs one load while no
+//! plugin is there.
+
+use std::{
+    cell::Cell,
+    ffi::{CStr, c_int, c_void},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    ptr,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+/// More generations than this at once are not tracked, and stay loaded.
+const CAPACITY: usize = 4096;
+const PAGE_BITS: u32 = 12;
+const LENGTH_BITS: u32 = 28;
+
+/// Where each owner's library is: its first page and its number of pages in one word, so that no
+/// reader sees half of a change. 0: free, or not known yet.
+static RANGES: [AtomicU64; CAPACITY] = [const { AtomicU64::new(0) }; CAPACITY];
+/// The owners' numbers; 0: free.
+static IDS: [AtomicU64; CAPACITY] = [const { AtomicU64::new(0) }; CAPACITY];
+/// No slot at or beyond this was ever used.
+static USED: AtomicUsize = AtomicUsize::new(0);
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// A loaded library, to the hooks.
+#[derive(Debug)]
+pub struct Owner {
+    id: u64,
+    slot: Option<usize>,
+}
+
+/// An owner's number; never used again.
+pub(super) type OwnerId = u64;
+
+impl Owner {
+    /// An owner whose library is not open yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let slot = IDS.iter().position(|slot| {
+            slot.compare_exchange(0, id, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        });
+        if let Some(slot) = slot {
+            USED.fetch_max(slot + 1, Ordering::AcqRel);
+        }
+        Self { id, slot }
+    }
+
+    pub(super) fn id(&self) -> OwnerId {
+        self.id
+    }
+
+    /// Whether its calls can be told from others: there was room in the table, and its library
+    /// was found.
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        self.slot
+            .is_some_and(|slot| RANGES[slot].load(Ordering::Acquire) != 0)
+    }
+
+    pub(super) fn has(&self, address: usize) -> bool {
+        self.slot
+            .is_some_and(|slot| contains(RANGES[slot].load(Ordering::Acquire), address))
+    }
+
+    fn set_range(&self, start: usize, end: usize) {
+        let Some(slot) = self.slot else { return };
+        let (first, last) = (start >> PAGE_BITS, end.div_ceil(1 << PAGE_BITS));
+        let packed = ((first as u64) << LENGTH_BITS) | (last - first) as u64;
+        RANGES[slot].store(packed, Ordering::Release);
+    }
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            // In this order: a slot without a range is nobody's.
+            RANGES[slot].store(0, Ordering::Release);
+            IDS[slot].store(0, Ordering::Release);
+        }
+    }
+}
+
+fn contains(packed: u64, address: usize) -> bool {
+    let (first, length) = (packed >> LENGTH_BITS, packed & ((1 << LENGTH_BITS) - 1));
+    let page = (address >> PAGE_BITS) as u64;
+    page.wrapping_sub(first) < length
+}
+
+/// Whose code that address is.
+pub(super) fn of(address: usize) -> Option<OwnerId> {
+    let used = USED.load(Ordering::Acquire);
+    if used == 0 {
+        return None;
+    }
+    find(used, address).or_else(|| {
+        // A constructor: the library is mapped, and nobody could say where so far.
+        if learn_while_loading() {
+            find(used, address)
+        } else {
+            None
+        }
+    })
+}
+
+fn find(used: usize, address: usize) -> Option<OwnerId> {
+    let slot = RANGES[..used]
+        .iter()
+        .position(|range| contains(range.load(Ordering::Acquire), address))?;
+    Some(IDS[slot].load(Ordering::Acquire)).filter(|id| *id != 0)
+}
+
+/// What a thread is opening.
+struct Loading<'a> {
+    owner: &'a Owner,
+    path: &'a Path,
+}
+
+thread_local! {
+    /// What this thread is opening, or null. A plain pointer: with a destructor, its first use
+    /// would call the hook that asks for it.
+    static LOADING: Cell<*const Loading<'static>> = const { Cell::new(ptr::null()) };
+}
+
+pub(super) fn while_loading<R>(owner: &Owner, path: &Path, open: impl FnOnce() -> R) -> R {
+    let loading = Loading { owner, path };
+    LOADING.set((&raw const loading).cast());
+    let result = open();
+    learn_while_loading();
+    LOADING.set(ptr::null());
+    result
+}
+
+/// Finds out where the library that this thread is opening is. True: it is known now, and was not
+/// before.
+fn learn_while_loading() -> bool {
+    let loading = LOADING.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: null, or set by `while_loading`, which is below us on this thread's stack.
+    let Some(Loading { owner, path }) = (unsafe { loading.as_ref() }) else {
+        return false;
+    };
+    if owner.is_tracked() {
+        return false;
+    }
+    let found = range_of(path);
+    if let Some((start, end)) = found {
+        owner.set_range(start, end);
+    }
+    found.is_some()
+}
+
+/// Where a library is mapped, from its first to behind its last loaded segment.
+fn range_of(path: &Path) -> Option<(usize, usize)> {
+    struct Search<'a> {
+        path: &'a [u8],
+        found: Option<(usize, usize)>,
+    }
+    unsafe extern "C" fn look(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        search: *mut c_void,
+    ) -> c_int {
+        // SAFETY: our own, see below.
+        let search = unsafe { &mut *search.cast::<Search<'_>>() };
+        // SAFETY: the dynamic linker's, for this call.
+        let info = unsafe { &*info };
+        if info.dlpi_name.is_null() {
+            return 0;
+        }
+        // SAFETY: a name ends with a NUL.
+        let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+        if name.to_bytes() != search.path {
+            return 0;
+        }
+        // SAFETY: an object's program headers are so many, and are mapped with it.
+        let headers =
+            unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let base = info.dlpi_addr as usize;
+        for header in headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD)
+        {
+            let start = base + header.p_vaddr as usize;
+            let end = start + header.p_memsz as usize;
+            let (low, high) = search.found.unwrap_or((start, end));
+            search.found = Some((low.min(start), high.max(end)));
+        }
+        1
+    }
+    let mut search = Search {
+        path: path.as_os_str().as_bytes(),
+        found: None,
+    };
+    // SAFETY: the callback takes our search and keeps nothing.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_its_owners_until_the_owner_is_gone() {
+        let (first, second) = (Owner::new(), Owner::new());
+        let base = 0x7000_0000_0000;
+        first.set_range(base, base + 0x3001);
+        second.set_range(base + 0x8000, base + 0x9000);
+        assert_eq!(of(base), Some(first.id()));
+        assert_eq!(of(base + 0x3000), Some(first.id()));
+        assert_eq!(of(base + 0x4000), None);
+        assert_eq!(of(base - 1), None);
+        assert_eq!(of(base + 0x8fff), Some(second.id()));
+        drop(first);
+        assert_eq!(of(base), None);
+        assert_eq!(of(base + 0x8000), Some(second.id()));
+    }
+
+    #[test]
+    fn the_range_of_a_library_has_its_code() {
+        let own = std::env::current_exe().unwrap();
+        // The program itself is nameless to the dynamic linker; the C library is not.
+        assert_eq!(range_of(&own), None);
+        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+        let address = libc::getpid as *const c_void;
+        // SAFETY: an address of the C library, and room for what is said of it.
+        let known = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
+        assert_ne!(known, 0);
+        // SAFETY: filled by the call above.
+        let info = unsafe { info.assume_init() };
+        // SAFETY: the name of a loaded object.
+        let name = unsafe { CStr::from_ptr(info.dli_fname) };
+        let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let (start, end) = range_of(path).unwrap();
+        assert!((start..end).contains(&(address as usize)));
+    }
+}

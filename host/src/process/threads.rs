@@ -1,0 +1,186 @@
+//! Threads that plugins start: the census.
+
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::owners::OwnerId;
+
+pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// A thread of a plugin's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginThread {
+    /// Its name, as Linux keeps it: 15 bytes at most.
+    pub name: String,
+    /// Its id, as `ps -L` and `top -H` show it; 0: it has not begun to run.
+    pub id: i32,
+}
+
+struct Entry {
+    owner: OwnerId,
+    /// Tells entries apart before there is an id.
+    number: u64,
+    id: i32,
+    /// When it began, in the kernel's ticks: an id may be used again, but not at that time.
+    since: Option<u64>,
+}
+
+#[derive(Default)]
+struct Census {
+    next: u64,
+    entries: Vec<Entry>,
+}
+
+static CENSUS: Mutex<Census> = Mutex::new(Census {
+    next: 1,
+    entries: Vec::new(),
+});
+
+fn census() -> MutexGuard<'static, Census> {
+    CENSUS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// 0: this thread is the host's.
+    static OWNER: Cell<OwnerId> = const { Cell::new(0) };
+}
+
+pub(super) fn this_is_a_plugins() -> bool {
+    owner_of_this().is_some()
+}
+
+/// Whose thread this is; what it starts is the same plugin's, whoever's code starts it.
+pub(super) fn owner_of_this() -> Option<OwnerId> {
+    OWNER.try_with(Cell::get).ok().filter(|owner| *owner != 0)
+}
+
+/// What a new thread is told.
+pub(super) struct Beginning {
+    owner: OwnerId,
+    number: u64,
+    start: Start,
+    argument: *mut c_void,
+}
+
+/// In the census before it exists, so that it is missed at no time.
+pub(super) fn begin(owner: OwnerId, start: Start, argument: *mut c_void) -> *mut Beginning {
+    let mut census = census();
+    let number = census.next;
+    census.next += 1;
+    census.entries.push(Entry {
+        owner,
+        number,
+        id: 0,
+        since: None,
+    });
+    Box::into_raw(Box::new(Beginning {
+        owner,
+        number,
+        start,
+        argument,
+    }))
+}
+
+/// The system gave no thread.
+pub(super) fn never_began(beginning: *mut Beginning) {
+    // SAFETY: made by `begin`, and taken over by nobody.
+    let beginning = unsafe { Box::from_raw(beginning) };
+    census()
+        .entries
+        .retain(|entry| entry.number != beginning.number);
+}
+
+/// A plugin's thread, from its beginning. It leaves the census when the kernel no longer has it:
+/// after its start function has returned it still runs the plugin's destructors.
+pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
+    // SAFETY: made by `begin` for this thread alone.
+    let beginning = unsafe { Box::from_raw(beginning.cast::<Beginning>()) };
+    let Beginning {
+        owner,
+        number,
+        start,
+        argument,
+    } = *beginning;
+    OWNER.set(owner);
+    // SAFETY: takes nothing.
+    let id = unsafe { libc::gettid() };
+    let since = began_at(id);
+    if let Some(entry) = census()
+        .entries
+        .iter_mut()
+        .find(|entry| entry.number == number)
+    {
+        entry.id = id;
+        entry.since = since;
+    }
+    start(argument)
+}
+
+pub(super) fn of(owner: OwnerId) -> Vec<PluginThread> {
+    let mut census = census();
+    census
+        .entries
+        .retain(|entry| entry.id == 0 || is_running(entry));
+    census
+        .entries
+        .iter()
+        .filter(|entry| entry.owner == owner)
+        .map(|entry| PluginThread {
+            name: name(entry.id),
+            id: entry.id,
+        })
+        .collect()
+}
+
+fn is_running(entry: &Entry) -> bool {
+    match (began_at(entry.id), entry.since) {
+        (None, _) => false,
+        (Some(now), Some(then)) => now == then,
+        (Some(_), None) => true,
+    }
+}
+
+/// When a thread of this process began, in ticks since the machine did; `None`: there is none.
+fn began_at(id: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
+    // The name, in parentheses, may have spaces and parentheses of its own. See proc(5): the time
+    // is field 22, and what follows the name begins with field 3.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
+}
+
+fn name(id: i32) -> String {
+    fs::read_to_string(format!("/proc/self/task/{id}/comm"))
+        .map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_in_the_census_until_the_kernel_has_it_no_more() {
+        // SAFETY: takes nothing.
+        let id = unsafe { libc::gettid() };
+        let now = began_at(id);
+        assert!(now.is_some());
+        let entry = |since| Entry {
+            owner: 1,
+            number: 0,
+            id,
+            since,
+        };
+        assert!(is_running(&entry(now)));
+        // The same id, used again.
+        assert!(!is_running(&entry(Some(0))));
+        assert_eq!(began_at(i32::MAX), None);
+    }
+}
