@@ -55,6 +55,7 @@ impl Dispatcher {
         connection: &Connection,
     ) -> Result<Response<DispatchBody>, Infallible> {
         let peer = connection.peer;
+        connection.count_request();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let routed = self.router.route(request.uri().path());
         let Some((lease, uri)) = routed.and_then(|routed| {
@@ -64,10 +65,10 @@ impl Dispatcher {
             return Ok(self.own_page(request, peer).await);
         };
         let result = if upgrade::wanted(&request) {
-            upgrade::tunnel(request, &lease, &uri, peer, id).await
+            upgrade::tunnel(request, &lease, uri.as_deref(), peer, id).await
         } else {
             let (parts, body) = request.into_parts();
-            call(&parts, body, &lease, &uri, connection, id).await
+            call(&parts, body, &lease, uri.as_deref(), connection, id).await
         };
         Ok(result.unwrap_or_else(|failure| failure.into_response(&lease, id)))
     }
@@ -80,8 +81,11 @@ impl Dispatcher {
     }
 }
 
-/// The request target as the app is to see it: `rest` in the place of the path.
-fn strip(uri: &Uri, rest: &str) -> String {
+/// The request target as the app is to see it: `rest` in the place of the path. `None`: as it came.
+fn strip(uri: &Uri, rest: &str) -> Option<String> {
+    if rest.len() == uri.path().len() && uri.scheme().is_none() && uri.authority().is_none() {
+        return None;
+    }
     let query = uri.query();
     let mut stripped = String::with_capacity(rest.len() + 1 + query.map_or(0, |q| q.len() + 1));
     if !rest.starts_with('/') && rest != "*" {
@@ -92,7 +96,7 @@ fn strip(uri: &Uri, rest: &str) -> String {
         stripped.push('?');
         stripped.push_str(query);
     }
-    stripped
+    Some(stripped)
 }
 
 /// Why there is no response of the app's.
@@ -169,7 +173,7 @@ async fn call(
     parts: &Parts,
     body: Incoming,
     lease: &Lease,
-    uri: &str,
+    uri: Option<&str>,
     connection: &Connection,
     id: u64,
 ) -> Result<Response<DispatchBody>, Failure> {
@@ -199,7 +203,11 @@ mod tests {
     #[test]
     fn the_mount_is_taken_off_and_the_query_stays() {
         let check = |uri: &str, rest: &str, expected: &str| {
-            assert_eq!(strip(&uri.parse().unwrap(), rest), expected);
+            let uri = uri.parse().unwrap();
+            assert_eq!(
+                strip(&uri, rest).unwrap_or_else(|| uri.to_string()),
+                expected
+            );
         };
         check("/hello", "", "/");
         check("/hello?x=1", "", "/?x=1");

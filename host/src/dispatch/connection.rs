@@ -5,7 +5,7 @@
 //! plugin's memory. So a connection that still holds some of it a second later is closed.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
@@ -25,6 +25,7 @@ pub(super) type Held = Arc<()>;
 #[derive(Debug)]
 pub struct Connection {
     pub(super) peer: Peer,
+    requests: Cell<u64>,
     state: Rc<State>,
     // Ends the watches when the connection ends.
     _over: DropGuard,
@@ -56,6 +57,7 @@ impl Connection {
         };
         Self {
             peer,
+            requests: Cell::new(0),
             state: Rc::new(state),
             _over: over.drop_guard(),
         }
@@ -64,6 +66,26 @@ impl Connection {
     /// Resolves when it has to be closed.
     pub async fn cut(&self) {
         self.state.cut.cancelled().await;
+    }
+
+    /// How many requests have come on it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    pub(super) fn count_request(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// Whether an app is answering on it, or has data on the way to the client.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        let watched = self.state.watched.borrow();
+        // One is the connection's own.
+        watched
+            .iter()
+            .any(|watched| Arc::strong_count(&watched.held) > 1)
     }
 
     /// A token to put into everything that comes of this lease. The first for a generation starts

@@ -45,7 +45,7 @@ pub(super) fn wanted<B>(request: &Request<B>) -> bool {
 pub(super) async fn tunnel(
     mut request: Request<Incoming>,
     lease: &Lease,
-    uri: &str,
+    uri: Option<&str>,
     peer: Peer,
     id: u64,
 ) -> Result<Response<DispatchBody>, Failure> {
@@ -67,7 +67,9 @@ pub(super) async fn tunnel(
         // Its error is the sender's, or the upgraded stream's, who report it.
         let _ = Cut::new(&connection_lease, connection.with_upgrades()).await;
     });
-    parts.uri = origin_form(uri);
+    if let Some(uri) = uri {
+        parts.uri = origin_form(uri);
+    }
     let answer = sender.send_request(Request::from_parts(parts, body));
     let mut response = Cut::new(lease, answer)
         .await

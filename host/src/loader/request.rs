@@ -60,8 +60,8 @@ impl Peer {
 /// What a plugin is told of a request besides HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestInfo<'a> {
-    /// The request target with the mount taken off.
-    pub uri: &'a str,
+    /// The request target with the mount taken off; `None`: nothing was taken off.
+    pub uri: Option<&'a str>,
     /// The request target as it came in.
     pub original_uri: &'a Uri,
     /// Who sent it.
@@ -86,11 +86,20 @@ pub(super) fn with_message<R>(
             value: abi::Slice::lend(value.as_bytes()),
         })
         .collect();
-    let original = info.original_uri.to_string();
+    // A plain path, as nearly all are, is lent as it stands.
+    let written;
+    let uri = info.original_uri;
+    let original = match uri.path_and_query() {
+        Some(path) if uri.scheme().is_none() && uri.authority().is_none() => path.as_str(),
+        _ => {
+            written = uri.to_string();
+            &written
+        }
+    };
     f(&mut abi::Request {
         size: size_of::<abi::Request>(),
         method: abi::Slice::lend(parts.method.as_str().as_bytes()),
-        uri: abi::Slice::lend(info.uri.as_bytes()),
+        uri: abi::Slice::lend(info.uri.unwrap_or(original).as_bytes()),
         original_uri: abi::Slice::lend(original.as_bytes()),
         headers: headers.as_ptr(),
         header_count: headers.len(),
