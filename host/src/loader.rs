@@ -138,9 +138,9 @@ impl Loaded {
         let setup = self.library.table().setup;
         // SAFETY: the ABI: called once, with messages that live through the call.
         let status = unsafe { setup(&raw const args, &raw mut outcome) };
-        // This thread ends; nothing of the plugin's may be left for its end to run.
-        self.library.owner().leave_this_thread();
         if status == abi::READY {
+            // This thread ends; nothing of the plugin's may be left for its end to run.
+            self.library.owner().leave_this_thread();
             return Ok(Running {
                 app: App(outcome.app),
                 slots: Arc::default(),
@@ -150,6 +150,7 @@ impl Loaded {
         }
         // SAFETY: filled by the plugin for us.
         let caught = unsafe { outcome.failure.adopt() };
+        self.library.owner().leave_this_thread();
         if let Err((_, reason)) = self.library.close() {
             tracing::warn!(
                 event = "quarantined",

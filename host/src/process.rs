@@ -63,6 +63,12 @@ pub fn unloading_is_off() -> Option<&'static str> {
     None
 }
 
+/// Notes the signal handlers that are the host's own. To be called when they are in place, and
+/// before the first library is opened.
+pub fn remember_signals() {
+    signals::remember();
+}
+
 /// Opens a library as `owner`: what its constructors register is the owner's already.
 pub(crate) fn open_as<R>(owner: &Owner, path: &Path, open: impl FnOnce() -> R) -> R {
     owners::while_loading(owner, path, open)

@@ -5,12 +5,13 @@
 //! comes back as an event; so no app's slowness delays another's, and no two steps for one
 //! app overlap.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 mod error;
 mod event;
@@ -39,6 +40,9 @@ use first_round::FirstRoundState;
 use load::{Job, Started};
 use slot::{Place, Slot, Work};
 
+/// How long a file that is not whole may stay so before that is reported.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
 /// An artifact that is to be served, and where.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -61,6 +65,7 @@ pub struct Reloader {
     slots: HashMap<ArtifactPath, Slot>,
     first: Option<FirstRoundState>,
     retiring: usize,
+    all_end: CancellationToken,
     ending: Option<Ending>,
     serial: u64,
 }
@@ -102,6 +107,7 @@ impl Reloader {
             slots: HashMap::new(),
             first: None,
             retiring: 0,
+            all_end: CancellationToken::new(),
             ending: None,
             serial: 0,
         };
@@ -126,6 +132,7 @@ impl Reloader {
                 Event::Watched(WatchEvent::Changed(path)) => self.changed(&path),
                 Event::Watched(WatchEvent::Removed(path)) => self.removed(&path),
                 Event::Loaded { path, result } => self.loaded(&path, *result),
+                Event::SecondLook(path) => self.look_again(&path),
                 Event::Retired => self.retired(),
                 Event::Shutdown(Shutdown::Tell) => self.announce(),
                 Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
@@ -150,6 +157,17 @@ impl Reloader {
                 *again = true;
                 *removed = false;
             }
+        }
+    }
+
+    /// A file that seemed to be in the middle of being written: it is judged as it is now.
+    fn look_again(&mut self, path: &ArtifactPath) {
+        if self
+            .slots
+            .get(path)
+            .is_some_and(|slot| slot.waited && slot.work.is_idle())
+        {
+            self.begin_load(path);
         }
     }
 
@@ -235,10 +253,15 @@ impl Reloader {
             return;
         }
         slot.blocked_on = None;
+        slot.waited = false;
         slot.next = started.live.lease.id.next();
+        let mount = started.app.mount.clone();
         let previous = slot.take_over(started, &self.router);
         if let Some((app, live)) = previous {
             self.retire(&app, live, StopReason::Reload, None);
+            if app.mount != mount {
+                self.unblock(&app.mount);
+            }
         }
     }
 
@@ -253,10 +276,19 @@ impl Reloader {
         if let ReloadError::Unchanged = error {
             return;
         }
-        if error.is_changing() {
+        let named = self.first.as_ref().is_some_and(|first| !first.is_over());
+        if error.maybe_incomplete() && !named && !slot.waited {
+            // Its writer's next event is the better time; if there is none, it stays like this.
+            slot.waited = true;
             tracing::info!(event = "waiting", path = %path, "{error}: waiting for its writer");
+            let (path, sender) = (path.clone(), self.sender.clone());
+            tokio::spawn(async move {
+                sleep(SECOND_LOOK).await;
+                let _ = sender.send(Event::SecondLook(path));
+            });
             return;
         }
+        slot.waited = false;
         error.log(path, slot.name(), slot.live_generation());
     }
 
@@ -268,6 +300,7 @@ impl Reloader {
             *removed = true;
             *again = false;
         }
+        slot.waited = false;
         let live = slot.live.take();
         if let Work::Idle = slot.work {
             self.drop_slot(path);
@@ -341,11 +374,13 @@ impl Reloader {
             deadline,
             cleanup_timeout,
             host_threads: Arc::clone(&self.host_threads),
+            ending: self.all_end.clone(),
         };
         let sender = self.sender.clone();
         tokio::spawn(async move {
+            // Sent even if the task is lost on the way: the host's end waits for it.
+            let _retired = OnDrop(Some(|| drop(sender.send(Event::Retired))));
             retire::run(plan, live).await;
-            let _ = sender.send(Event::Retired);
         });
     }
 
@@ -361,6 +396,7 @@ impl Reloader {
 
     fn end(&mut self, deadline: Instant, done: oneshot::Sender<()>) {
         self.ending = Some(Ending { done });
+        self.all_end.cancel();
         let live: Vec<_> = self
             .slots
             .values_mut()
@@ -387,5 +423,16 @@ impl Reloader {
     /// When it cannot be watched.
     pub fn watch_artifact(&mut self, path: &ArtifactPath) -> Result<(), WatchError> {
         self.watcher.watch_artifact(path.clone())
+    }
+}
+
+/// Does something when it is dropped.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
     }
 }

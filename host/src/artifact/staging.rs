@@ -2,9 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Seek},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -55,6 +55,15 @@ impl StagingArea {
         self.dir.path()
     }
 
+    /// Makes the directory again if someone has cleaned it away: a copy of what is loaded is not
+    /// needed any more, but the next one has to go somewhere.
+    fn make_again(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(self.path()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the directory with all that is in it, while others may still hold the area: a copy
     /// that is just being made fails. For the end of the host, which waits for no copy.
     pub fn remove(&self) {
@@ -79,6 +88,7 @@ impl StagingArea {
         let original = open(source)?;
         let target = self.path().join(staged_name(source.as_path(), serial));
         let failed = |error| self.failed(source, error);
+        self.make_again().map_err(failed)?;
         let mut copy = OpenOptions::new()
             .read(true)
             .write(true)

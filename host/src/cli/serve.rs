@@ -86,6 +86,7 @@ async fn start(
 ) -> Result<ExitCode, ExitCode> {
     let config = Arc::new(config);
     let mut signals = Signals::new()?;
+    process::remember_signals();
     if let Some(reason) = process::unloading_is_off() {
         tracing::warn!(
             event = "unloading-off",

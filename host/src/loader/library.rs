@@ -2,7 +2,13 @@
 
 #![expect(unsafe_code, reason = "the only dlopen")]
 
-use std::{fmt, mem::ManuallyDrop, path::Path, ptr::NonNull, sync::Arc};
+use std::{
+    fmt,
+    mem::ManuallyDrop,
+    path::Path,
+    ptr::NonNull,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use replug_plugin::{abi, manifest::Manifest};
@@ -53,6 +59,11 @@ impl LoadError {
     }
 }
 
+/// Held while a library is opened, and from closing one until its owner is gone: in between, the
+/// next could be mapped to the same addresses, and what it registers be taken for the old one's.
+/// The dynamic linker has a lock of its own over most of this anyway.
+static LINKER: Mutex<()> = Mutex::new(());
+
 /// A library that is open, and has not been set up.
 #[derive(Debug)]
 pub struct Loaded {
@@ -71,8 +82,10 @@ pub fn load(inspected: Inspected) -> Result<Loaded, LoadError> {
     // plugin of our ABI; that its constructors behave is the operator's trust in it.
     let open = || unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     let owner = Owner::new();
+    let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
     let handle =
         process::open_as(&owner, path, open).map_err(|error| LoadError::Open(error_text(error)))?;
+    drop(alone);
     // What its constructors left on this thread, which is about to end.
     owner.leave_this_thread();
     // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
@@ -85,8 +98,8 @@ pub fn load(inspected: Inspected) -> Result<Loaded, LoadError> {
     let library = Library {
         table,
         handle: ManuallyDrop::new(handle),
-        owner: Arc::new(owner),
-        inspected,
+        owner: ManuallyDrop::new(Arc::new(owner)),
+        inspected: ManuallyDrop::new(inspected),
     };
     let (found, expected) = (library.table().size, size_of::<abi::PluginTable>());
     if found < expected {
@@ -105,12 +118,12 @@ fn error_text(error: libloading::Error) -> String {
 }
 
 /// An open library. Only [`Library::close`] closes it: one that is dropped on another way may have
-/// code running, and stays mapped.
+/// code running, and stays mapped, its address range its own, and its file for debuggers.
 pub(super) struct Library {
     table: NonNull<abi::PluginTable>,
     handle: ManuallyDrop<Handle>,
-    owner: Arc<Owner>,
-    inspected: Inspected,
+    owner: ManuallyDrop<Arc<Owner>>,
+    inspected: ManuallyDrop<Inspected>,
 }
 
 // SAFETY: the table is data that does not change, with functions for any thread.
@@ -199,20 +212,16 @@ impl Library {
             owner,
             inspected,
         } = self;
-        let closed = ManuallyDrop::into_inner(handle).close();
-        let mapped = process::is_mapped(inspected.staged_path()).unwrap_or(true);
-        if let Err(error) = closed {
+        let _alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = ManuallyDrop::into_inner(handle).close() {
             return Err((None, format!("closing it failed: {}", error_text(error))));
         }
-        if mapped {
-            // Its code is still there, and may be called by whatever pins it: it keeps its place.
-            #[expect(
-                clippy::mem_forget,
-                reason = "the address range is still the library's"
-            )]
-            std::mem::forget(owner);
+        if process::is_mapped(inspected.staged_path()) {
+            // Its code is still there, and may be called by whatever pins it.
             return Err((None, "it is still mapped after it was closed".to_owned()));
         }
+        drop(ManuallyDrop::into_inner(owner));
+        drop(ManuallyDrop::into_inner(inspected));
         Ok(())
     }
 }

@@ -162,7 +162,7 @@ fn learn_while_loading() -> bool {
 }
 
 /// Where a library is mapped, from its first to behind its last loaded segment.
-fn range_of(path: &Path) -> Option<(usize, usize)> {
+pub(super) fn range_of(path: &Path) -> Option<(usize, usize)> {
     struct Search<'a> {
         path: &'a [u8],
         found: Option<(usize, usize)>,

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     ffi::c_void,
-    fs,
+    fs, io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,15 +29,19 @@ struct Entry {
     since: Option<u64>,
 }
 
-#[derive(Default)]
 struct Census {
     next: u64,
     entries: Vec<Entry>,
+    /// At so many entries those of threads that have ended are removed.
+    prune_at: usize,
 }
+
+const PRUNE_AT: usize = 64;
 
 static CENSUS: Mutex<Census> = Mutex::new(Census {
     next: 1,
     entries: Vec::new(),
+    prune_at: PRUNE_AT,
 });
 
 fn census() -> MutexGuard<'static, Census> {
@@ -69,6 +73,13 @@ pub(super) struct Beginning {
 /// In the census before it exists, so that it is missed at no time.
 pub(super) fn begin(owner: OwnerId, start: Start, argument: *mut c_void) -> *mut Beginning {
     let mut census = census();
+    // A plugin that starts a thread for each request would fill it without end.
+    if census.entries.len() >= census.prune_at {
+        census
+            .entries
+            .retain(|entry| entry.id == 0 || is_running(entry));
+        census.prune_at = census.entries.len() * 2 + PRUNE_AT;
+    }
     let number = census.next;
     census.next += 1;
     census.entries.push(Entry {
@@ -136,15 +147,20 @@ pub(super) fn of(owner: OwnerId) -> Vec<PluginThread> {
         .collect()
 }
 
+/// Anything but a clear no is a yes: a library must not be closed because a file could not be read.
 fn is_running(entry: &Entry) -> bool {
+    // SAFETY: signal 0 is never sent; it only asks whether the thread is there.
+    let status = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), entry.id, 0) };
+    if status == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
+        return false;
+    }
     match (began_at(entry.id), entry.since) {
-        (None, _) => false,
         (Some(now), Some(then)) => now == then,
-        (Some(_), None) => true,
+        _ => true,
     }
 }
 
-/// When a thread of this process began, in ticks since the machine did; `None`: there is none.
+/// When a thread of this process began, in ticks since the machine did; `None`: not known.
 fn began_at(id: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
     // The name, in parentheses, may have spaces and parentheses of its own. See proc(5): the time
@@ -181,6 +197,12 @@ mod tests {
         assert!(is_running(&entry(now)));
         // The same id, used again.
         assert!(!is_running(&entry(Some(0))));
-        assert_eq!(began_at(i32::MAX), None);
+        let nobody = Entry {
+            id: i32::MAX,
+            ..entry(None)
+        };
+        assert!(!is_running(&nobody));
+        // Nothing is known of its beginning: rather too many than too few.
+        assert!(is_running(&entry(None)));
     }
 }

@@ -78,9 +78,13 @@ impl ReloadError {
         }
     }
 
-    /// Whether the file was being written: its watcher's next event is waited for.
-    pub(super) fn is_changing(&self) -> bool {
-        matches!(self, Self::Stage(StageError::Changing { .. }))
+    /// Whether the file may be in the middle of being written or replaced.
+    pub(super) fn maybe_incomplete(&self) -> bool {
+        match self {
+            Self::Stage(error) => error.maybe_incomplete(),
+            Self::Inspect(error) => error.maybe_incomplete(),
+            _ => false,
+        }
     }
 
     /// Says so in the log.

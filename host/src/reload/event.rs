@@ -18,6 +18,8 @@ pub(super) enum Event {
         path: ArtifactPath,
         result: Box<Result<Started, ReloadError>>,
     },
+    /// A file that was not whole has had time to become so.
+    SecondLook(ArtifactPath),
     /// A generation is stopped and unloaded, or quarantined.
     Retired,
     /// The host ends: tell all apps, and answer when the last generation is retired. Comes twice:

@@ -56,6 +56,11 @@ impl FirstRoundState {
         Some((self.order.pop_front()?, result))
     }
 
+    /// Whether each of the wanted has been tried.
+    pub(super) fn is_over(&self) -> bool {
+        self.done.is_none()
+    }
+
     /// Says that it is over, once it is.
     pub(super) fn finish(&mut self, serving: usize) {
         if self.order.is_empty()

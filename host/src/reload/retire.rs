@@ -7,6 +7,8 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     generation::{Draining, Live},
     id::AppName,
@@ -18,6 +20,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(5);
 /// Between two tries to unload: threads that were told to end take a moment, or for ever.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How long the end of the host waits for threads that were told to end.
+const LAST_TRIES: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How a generation is to go.
@@ -29,6 +33,8 @@ pub(super) struct Plan {
     pub(super) deadline: Instant,
     pub(super) cleanup_timeout: Duration,
     pub(super) host_threads: Arc<HostThreads>,
+    /// The host ends: what cannot be unloaded by then is left to the process's end.
+    pub(super) ending: CancellationToken,
 }
 
 /// Takes a generation to its end. Waits as long as its code runs: unmapping it earlier would
@@ -104,7 +110,14 @@ async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
                 &format!("thread {threads} does not come back"),
             );
             told = true;
-            errands.done().await;
+            if plan
+                .ending
+                .run_until_cancelled(errands.done())
+                .await
+                .is_none()
+            {
+                return true;
+            }
         }
         // The control thread, which told it to shut down.
         stopped.leaving()();
@@ -130,7 +143,18 @@ async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
                 return true;
             }
         }
-        sleep(pause).await;
+        // The end of the process unloads it, too: nobody waits for that then.
+        if began.elapsed() > LAST_TRIES
+            && plan
+                .ending
+                .run_until_cancelled(sleep(pause))
+                .await
+                .is_none()
+        {
+            quarantined(plan, generation, "the host ends, and it is still in use");
+            return true;
+        }
+        sleep(pause.min(FIRST_PAUSE)).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
     true
@@ -174,7 +198,8 @@ async fn drained(plan: &Plan, generation: u64, mut draining: Draining) -> Option
         remedy = "use tokio::task::spawn_blocking for work that blocks",
         "still in use after the cut; its library stays loaded until that ends",
     );
-    draining.last().await
+    // A handler that never comes back must not keep the host from ending.
+    plan.ending.run_until_cancelled(draining.last()).await?
 }
 
 /// On a thread of its own: hooks may block, and so may the end of the plugin's runtime.

@@ -33,6 +33,12 @@ pub(super) enum Work {
     },
 }
 
+impl Work {
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) place: Place,
@@ -43,6 +49,8 @@ pub(super) struct Slot {
     pub(super) live: Option<(Arc<App>, Live)>,
     /// The mount that another app had when this one was refused for it.
     pub(super) blocked_on: Option<Mount>,
+    /// The file was not whole, and is given time.
+    pub(super) waited: bool,
     loaded: Option<(Fingerprint, Digest)>,
 }
 
@@ -55,6 +63,7 @@ impl Slot {
             work: Work::Idle,
             live: None,
             blocked_on: None,
+            waited: false,
             loaded: None,
         }
     }
@@ -102,7 +111,8 @@ impl Slot {
                 }
                 if let Some((old, _)) = &previous {
                     router.unmount(old);
-                    old.swap(None);
+                    // For a request that has been routed to it already.
+                    old.swap((old.mount == app.mount).then(|| lease.clone()));
                 }
                 app
             }
