@@ -36,7 +36,7 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_mix_no_versions() {
     let log = site.path().join("cleanup.log");
     let path = site.install("probe", &artifacts::probe(1));
     let setting = format!("fixture-probe.cleanup-log={}", log.display());
-    let host = site.serve_library("probe", &["--set", &setting]).await;
+    let mut host = site.serve_library("probe", &["--set", &setting]).await;
     let load = Load::start(&host, 16).await;
     for version in 2..=RELOADS + 1 {
         artifacts::probe(version).install(&path);
@@ -57,11 +57,14 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_mix_no_versions() {
         let retired = host.retired("fixture-probe", generation).await;
         assert_eq!(retired.number("hooks_done"), Some(1), "{retired}");
         assert_eq!(retired.number("hooks_failed"), Some(0), "{retired}");
+        assert_eq!(retired.text("outcome"), "unloaded", "{retired}");
     }
     assert_eq!(cleaned_up(&log), (1..=RELOADS).collect::<Vec<_>>());
     assert_eq!(host.staged().len(), 1, "{:?}", host.staged());
     assert_eq!(host.log.all(|event| event.kind() == "cut"), []);
     assert_eq!(host.log.other_lines(), Vec::<String>::new());
+    // HTTP threads that have run 201 generations end cleanly.
+    assert_eq!(host.terminate().await.code(), Some(0));
 }
 
 /// The generations that have run their cleanup hook, sorted; one that ran it twice is there twice.
