@@ -14,9 +14,9 @@
 //! | `pthread_key_create`, `pthread_key_delete` | remembers whose a key is |
 //! | `pthread_create` | remembers whose a thread is |
 //!
-//! A program that embeds this crate without exporting them is found out by [`hooks_work`]; its
+//! A program that embeds this crate without exporting them is found out by [`unloading_is_off`]; its
 //! generations are quarantined instead of unloaded. So they are by design on everything but Linux
-//! with glibc on x86-64 and AArch64: `supported` says so, and nothing else does.
+//! with glibc on x86-64 and AArch64: `SUPPORTED` says so, and nothing else does.
 //!
 //! The method, and what each step prevents, is measured in the design's spike; the standard
 //! library promises none of it (rust-lang/unsafe-code-guidelines#526), so each unload is verified.

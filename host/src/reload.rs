@@ -26,7 +26,7 @@ pub use first_round::FirstRound;
 
 use crate::{
     app::App,
-    artifact::StagingArea,
+    artifact::{OpenError, StageError, StagingArea},
     config::{AppDefaults, Config, Mount},
     generation::Live,
     id::ArtifactPath,
@@ -273,8 +273,12 @@ impl Reloader {
             ReloadError::Mount(taken) => Some(taken.mount.clone()),
             _ => None,
         };
-        if let ReloadError::Unchanged = error {
-            return;
+        match error {
+            ReloadError::Unchanged => return,
+            ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
+                self.watcher.unread(path);
+            }
+            _ => {}
         }
         let named = self.first.as_ref().is_some_and(|first| !first.is_over());
         if error.maybe_incomplete() && !named && !slot.waited {

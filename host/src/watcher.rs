@@ -82,6 +82,12 @@ impl Watcher {
         self.lock().remove(path);
     }
 
+    /// Says that what was reported of that artifact could not be read: then a mere `chmod`, which
+    /// is otherwise no change, is reported.
+    pub fn unread(&self, path: &ArtifactPath) {
+        self.lock().unread(path);
+    }
+
     /// Watches a folder: each file in it that ends as libraries do here, and is not hidden, is an
     /// artifact. Returns those that are there now, by name; later ones are reported as changed.
     /// Neither the folder nor its parents need exist yet.

@@ -79,7 +79,8 @@ impl Listeners {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    // The file goes before the socket is closed: a successor may bind at once.
+    Unix(SocketFile, UnixListener),
 }
 
 /// An accepted connection, not yet on any runtime.
@@ -101,7 +102,7 @@ impl Listener {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener, SocketFile(path.clone())))
+                Ok(Self::Unix(SocketFile(path.clone()), listener))
             }
         }
     }
@@ -111,7 +112,7 @@ impl Listener {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+            Self::Unix(file, _) => format!("unix:{}", file.0.display()),
         }
     }
 
@@ -119,8 +120,8 @@ impl Listener {
     pub(super) fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(listener) => AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Self::Unix(listener, file) => {
-                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+            Self::Unix(file, listener) => {
+                AsyncListener::Unix(file, tokio::net::UnixListener::from_std(listener)?)
             }
         })
     }
@@ -131,8 +132,8 @@ impl Listener {
 pub(super) enum AsyncListener {
     Tcp(tokio::net::TcpListener),
     Unix(
-        tokio::net::UnixListener,
         #[expect(dead_code, reason = "removes the socket's file when dropped")] SocketFile,
+        tokio::net::UnixListener,
     ),
 }
 
@@ -145,7 +146,7 @@ impl AsyncListener {
                 stream.set_nodelay(true)?;
                 Ok(Accepted::Tcp(stream.into_std()?, Peer::Inet(peer)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix(stream.into_std()?))
             }

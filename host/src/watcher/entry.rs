@@ -85,6 +85,8 @@ struct Reported {
     fingerprint: Fingerprint,
     /// Whether it was reported so soon after a write that another one could have the same times.
     is_young: bool,
+    /// Whether it could not be read, so that a mere `chmod` is worth another try.
+    is_unread: bool,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Entry {
                 Some(Reported {
                     fingerprint,
                     is_young: false,
+                    is_unread: false,
                 })
             }
             Look::Missing | Look::Unknown => None,
@@ -125,6 +128,13 @@ impl Entry {
         Self {
             reported: None,
             phase: Phase::Settled,
+        }
+    }
+
+    /// What was reported last could not be read.
+    pub(super) fn unread(&mut self) {
+        if let Some(reported) = &mut self.reported {
+            reported.is_unread = true;
         }
     }
 
@@ -216,6 +226,7 @@ impl Entry {
         self.reported = Some(Reported {
             fingerprint,
             is_young,
+            is_unread: false,
         });
         Some(Outcome::Changed)
     }
@@ -224,11 +235,15 @@ impl Entry {
         let Some(Reported {
             fingerprint: old,
             is_young,
+            is_unread,
         }) = &self.reported
         else {
             return true;
         };
         if !new.same_but_for_ctime(old) {
+            return true;
+        }
+        if *is_unread && new != old {
             return true;
         }
         // Written to, and the mtime set back, or too soon after the last time for it to differ.

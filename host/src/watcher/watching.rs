@@ -111,6 +111,13 @@ impl Watching {
         self.prune();
     }
 
+    /// What was reported of that path could not be read.
+    pub(super) fn unread(&mut self, path: &ArtifactPath) {
+        if let Some(it) = self.artifacts.get_mut(path) {
+            it.entry.unread();
+        }
+    }
+
     /// The earliest time at which something must be looked at again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.artifacts

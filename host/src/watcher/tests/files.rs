@@ -66,6 +66,19 @@ async fn chmod_and_reading_are_silent() {
 }
 
 #[tokio::test]
+async fn chmod_of_a_file_that_could_not_be_read_is_a_change() {
+    let mut scene = Scene::new();
+    let path = scene.watched("lib.so", "one").await;
+    scene.rename_in("lib.so", "two");
+    scene.changed(&path).await;
+    scene.watcher.unread(&path);
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    scene.changed(&path).await;
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    scene.silent().await;
+}
+
+#[tokio::test]
 async fn a_removal_is_reported_once() {
     let mut scene = Scene::new();
     let path = scene.watched("lib.so", "one").await;
