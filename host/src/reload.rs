@@ -19,6 +19,7 @@ mod first_round;
 mod load;
 mod retire;
 mod slot;
+mod thread;
 
 pub use error::ReloadError;
 pub use event::Handle;

@@ -2,13 +2,16 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 
-use super::{ReloadError, slot::Place};
+use super::{
+    ReloadError,
+    slot::Place,
+    thread::{self, ms},
+};
 use crate::{
     app::App,
     artifact::{self, Fingerprint, InspectPolicy, StagingArea},
@@ -67,8 +70,8 @@ struct Opened {
 pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
     let job = Arc::new(job);
     let opener = Arc::clone(&job);
-    let opened = on_thread("load", move || open(&opener), |_| ())
-        .await?
+    let opened = thread::spawn("load", move || open(&opener), drop)
+        .map_err(ReloadError::Thread)?
         .await
         .map_err(|_| ReloadError::Internal)??;
     let Opened {
@@ -101,11 +104,6 @@ pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
         fingerprint,
         times,
     })
-}
-
-/// Rounded to microseconds, so that a log line stays readable.
-fn ms(since: Instant) -> f64 {
-    (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn open(job: &Job) -> Result<Opened, ReloadError> {
@@ -163,7 +161,8 @@ async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running,
         }
         tracing::info!(path = %path, "a setup that had been given up has ended");
     };
-    let mut result = on_thread("setup", move || loaded.setup(&facts), late).await?;
+    let mut result =
+        thread::spawn("setup", move || loaded.setup(&facts), late).map_err(ReloadError::Thread)?;
     let first = limit.min(SLOW);
     let result = match timeout(first, &mut result).await {
         Ok(result) => result,
@@ -184,22 +183,4 @@ async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running,
         }
     };
     Ok(result.map_err(|_| ReloadError::Internal)??)
-}
-
-/// Runs `work` on a short-lived thread; `late` gets what it came to when nobody waits any more.
-async fn on_thread<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-    late: impl FnOnce(T) + Send + 'static,
-) -> Result<oneshot::Receiver<T>, ReloadError> {
-    let (sender, receiver) = oneshot::channel();
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            if let Err(result) = sender.send(work()) {
-                late(result);
-            }
-        })
-        .map_err(ReloadError::Thread)?;
-    Ok(receiver)
 }

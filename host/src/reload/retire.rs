@@ -1,14 +1,16 @@
 //! Draining, stopping and unloading a generation.
 
-use std::{io, sync::Arc, thread, time::Duration};
-
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout, timeout_at},
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant as StdInstant},
 };
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use tokio_util::sync::CancellationToken;
 
+use super::thread::{self, ms};
 use crate::{
     generation::{Draining, Live},
     id::AppName,
@@ -58,7 +60,7 @@ pub(super) async fn run(plan: Plan, live: Live) {
         tracing::error!(app, generation, "lost a generation before it was stopped");
         return;
     };
-    let began = Instant::now();
+    let began = StdInstant::now();
     let (stopped, report) = match stop(running, plan.reason, plan.cleanup_timeout).await {
         Ok(stopped) => stopped,
         Err(error) => {
@@ -74,7 +76,7 @@ pub(super) async fn run(plan: Plan, live: Live) {
         ..
     } = report;
     let stop = plan.reason.to_string();
-    let unload_ms = (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+    let unload_ms = ms(began);
     let outcome = if quarantined {
         "quarantined"
     } else {
@@ -143,18 +145,14 @@ async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
                 return true;
             }
         }
-        // The end of the process unloads it, too: nobody waits for that then.
-        if began.elapsed() > LAST_TRIES
-            && plan
-                .ending
-                .run_until_cancelled(sleep(pause))
-                .await
-                .is_none()
-        {
+        let wait = sleep(pause);
+        if began.elapsed() < LAST_TRIES {
+            wait.await;
+        } else if plan.ending.run_until_cancelled(wait).await.is_none() {
+            // The end of the process unloads it, too: nobody waits for that then.
             quarantined(plan, generation, "the host ends, and it is still in use");
             return true;
         }
-        sleep(pause.min(FIRST_PAUSE)).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
     true
@@ -215,13 +213,6 @@ async fn on_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    let (sender, receiver) = oneshot::channel();
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let _ = sender.send(work());
-        })?;
-    receiver
-        .await
-        .map_err(|_| io::Error::other("the thread for it ended early"))
+    let ended = |_| io::Error::other("the thread for it ended early");
+    thread::spawn(name, work, drop)?.await.map_err(ended)
 }
