@@ -137,8 +137,8 @@ typedef struct ReplugFrame {
 typedef struct ReplugBodyTable {
   // `size_of::<BodyTable>()`
   size_t size;
-  // `REPLUG_READY`: `frame.data` is filled. `REPLUG_TRAILERS`: `frame.trailers` is. `REPLUG_END`, `REPLUG_ERROR`
-  // and `REPLUG_PANICKED` are final; `REPLUG_PENDING` keeps a clone of `waker` and wakes it.
+  // `REPLUG_READY` and `REPLUG_LAST`: `frame.data` is filled. `REPLUG_TRAILERS`: `frame.trailers` is. `REPLUG_LAST`,
+  // `REPLUG_END`, `REPLUG_ERROR` and `REPLUG_PANICKED` are final; `REPLUG_PENDING` keeps a clone of `waker` and wakes it.
   ReplugStatus (*poll)(void *this_, const struct ReplugWaker *waker, struct ReplugFrame *frame);
   // Ends it, read to its end or not.
   void (*drop)(void *this_);
@@ -410,5 +410,8 @@ typedef struct ReplugPluginTable {
 
 // The other side's code panicked; the `ReplugFailure` has message and location.
 #define REPLUG_PANICKED 5
+
+// A body's frame is filled, and nothing follows: as `REPLUG_READY` and then `REPLUG_END`, in one call.
+#define REPLUG_LAST 6
 
 #endif  /* REPLUG_H */

@@ -42,6 +42,8 @@ pub const TRAILERS: Status = 3;
 pub const ERROR: Status = 4;
 /// The other side's code panicked; the [`Failure`] has message and location.
 pub const PANICKED: Status = 5;
+/// A body's frame is filled, and nothing follows: as [`READY`] and then [`END`], in one call.
+pub const LAST: Status = 6;
 
 /// Borrowed bytes, valid for the call they are handed to unless a field says otherwise.
 #[repr(C)]
@@ -143,8 +145,8 @@ pub struct Body {
 pub struct BodyTable {
     /// `size_of::<BodyTable>()`
     pub size: usize,
-    /// [`READY`]: `frame.data` is filled. [`TRAILERS`]: `frame.trailers` is. [`END`], [`ERROR`]
-    /// and [`PANICKED`] are final; [`PENDING`] keeps a clone of `waker` and wakes it.
+    /// [`READY`] and [`LAST`]: `frame.data` is filled. [`TRAILERS`]: `frame.trailers` is. [`LAST`],
+    /// [`END`], [`ERROR`] and [`PANICKED`] are final; [`PENDING`] keeps a clone of `waker` and wakes it.
     pub poll:
         unsafe extern "C" fn(this: *mut c_void, waker: *const Waker, frame: *mut Frame) -> Status,
     /// Ends it, read to its end or not.

@@ -275,10 +275,14 @@ unsafe extern "C" fn call_poll(
 unsafe extern "C" fn call_drop(this: *mut c_void) {
     // SAFETY: the ABI: our own box, for the last time.
     let mut this = unsafe { Box::from_raw(this.cast::<InFlight>()) };
+    // One that was answered has been dropped with its last poll.
+    let Some(future) = this.future.take() else {
+        return;
+    };
     forward::with_request(this.request_id, || {
         guard::contain(|| {
             let _entered = this.runtime.enter();
-            drop(this.future.take());
+            drop(future);
         });
     });
 }

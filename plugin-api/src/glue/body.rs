@@ -180,7 +180,12 @@ unsafe extern "C" fn export_poll<B: BodySource>(
         Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data() {
             Ok(data) => {
                 out.data = owned(data);
-                abi::READY
+                // Most bodies are one piece: then it is not asked again only to say no.
+                if guard::catch(|| this.source.is_end()).unwrap_or(false) {
+                    abi::LAST
+                } else {
+                    abi::READY
+                }
             }
             Err(frame) => {
                 this.trailers = frame.into_trailers().unwrap_or_default();
@@ -280,7 +285,8 @@ impl<K: Clone + Send + 'static> Imported<K> {
         let status = unsafe { poll(self.raw.this, waker.as_ptr(), &raw mut out) };
         match status {
             abi::PENDING => return Poll::Pending,
-            abi::READY => {
+            abi::READY | abi::LAST => {
+                self.ended = status == abi::LAST;
                 // SAFETY: filled by the other side for us; `keep` outlives it.
                 let data = unsafe { adopt(out.data, self.keep.clone()) };
                 self.count(data.len());

@@ -110,7 +110,7 @@ fn frames_and_trailers_come_in_order() {
     }
     let app = App::start(plugin!(app));
     let mut body = body_of(&app);
-    assert_eq!((body.0.lower, body.0.upper), (0, u64::MAX));
+    assert_eq!((body.raw.lower, body.raw.upper), (0, u64::MAX));
     assert!(matches!(body.next(), Frame::Data(data) if data == "one"));
     assert!(matches!(body.next(), Frame::Data(data) if data == "two"));
     assert!(matches!(body.next(), Frame::Trailers(trailers) if trailers == x("y")));
@@ -129,11 +129,11 @@ fn size_of_a_body_is_known_before_it_is_read() {
     }
     let app = App::start(plugin!(app));
     let body = body_of(&app);
-    assert_eq!((body.0.lower, body.0.upper), (5, 5));
+    assert_eq!((body.raw.lower, body.raw.upper), (5, 5));
     drop(body);
     let empty = app.get("/empty").wait().unwrap().body;
-    assert!(empty.0.this.is_null());
-    assert_eq!((empty.0.lower, empty.0.upper), (0, 0));
+    assert!(empty.raw.this.is_null());
+    assert_eq!((empty.raw.lower, empty.raw.upper), (0, 0));
     app.stop();
 }
 

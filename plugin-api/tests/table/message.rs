@@ -75,7 +75,7 @@ impl Call {
         Some(Ok(Response {
             status: out.status,
             headers,
-            body: Body(out.body),
+            body: Body::new(out.body),
         }))
     }
 
@@ -100,11 +100,14 @@ impl Drop for Call {
 }
 
 /// A response's body; dropped as a host drops it.
-pub(crate) struct Body(pub(crate) abi::Body);
+pub(crate) struct Body {
+    pub(crate) raw: abi::Body,
+    ended: bool,
+}
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Body").field(&self.0.this).finish()
+        f.debug_tuple("Body").field(&self.raw.this).finish()
     }
 }
 
@@ -117,9 +120,14 @@ pub(crate) enum Frame {
 }
 
 impl Body {
+    pub(crate) fn new(raw: abi::Body) -> Self {
+        let ended = raw.this.is_null();
+        Self { raw, ended }
+    }
+
     /// `None` while it is pending.
     pub(crate) fn poll(&mut self, bell: &Arc<Bell>) -> Option<Frame> {
-        if self.0.this.is_null() {
+        if self.ended {
             return Some(Frame::End);
         }
         let mut out = abi::Frame {
@@ -130,14 +138,17 @@ impl Body {
             failure: abi::Failure::EMPTY,
         };
         // SAFETY: the plugin's table is there as long as the body.
-        let poll = unsafe { (*self.0.table).poll };
+        let poll = unsafe { (*self.raw.table).poll };
         let waker = bell.waker();
         // SAFETY: one call at a time, as we are borrowed mutably.
-        let status = unsafe { poll(self.0.this, &raw const waker, &raw mut out) };
+        let status = unsafe { poll(self.raw.this, &raw const waker, &raw mut out) };
         match status {
             abi::PENDING => None,
-            // SAFETY: filled by the plugin for us, and used once.
-            abi::READY => Some(Frame::Data(unsafe { adopt(out.data, ()) })),
+            abi::READY | abi::LAST => {
+                self.ended = status == abi::LAST;
+                // SAFETY: filled by the plugin for us, and used once.
+                Some(Frame::Data(unsafe { adopt(out.data, ()) }))
+            }
             abi::END => Some(Frame::End),
             abi::TRAILERS => {
                 let mut trailers = HeaderMap::new();
@@ -174,11 +185,11 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if !self.0.this.is_null() {
+        if !self.raw.this.is_null() {
             // SAFETY: the plugin's table is there as long as the body.
-            let drop = unsafe { (*self.0.table).drop };
+            let drop = unsafe { (*self.raw.table).drop };
             // SAFETY: once.
-            unsafe { drop(self.0.this) };
+            unsafe { drop(self.raw.this) };
         }
     }
 }
