@@ -11,6 +11,10 @@
 #define REPLUG_PLUGIN_SYMBOL "REPLUG_PLUGIN_1"
 extern const struct ReplugPluginTable REPLUG_PLUGIN_1;
 
+// The host's, for plugins with an allocator of their own making: where the memory of the
+// library at that address is to come from. NULL: from the C library.
+const struct ReplugHeap *replug_heap_1(const void *address);
+
 // A host refuses a plugin of another major version.
 #define REPLUG_ABI_MAJOR 1
 
@@ -46,6 +50,9 @@ extern const struct ReplugPluginTable REPLUG_PLUGIN_1;
 
 // It was started, but never served, because a later step of the reload failed.
 #define REPLUG_REASON_ABANDONED 4
+
+// It used more memory than its limit allows, and a fresh generation serves.
+#define REPLUG_REASON_MEMORY_LIMIT 5
 
 // What a polled or plain call comes back with: one of the constants below.
 typedef uint32_t ReplugStatus;
@@ -94,6 +101,9 @@ typedef struct ReplugFailure {
   struct ReplugBuf message;
   // `file:line:column` of a panic; empty for an error.
   struct ReplugBuf location;
+  // A panic's stack: addresses of the plugin's process, each as many bytes as a pointer has, the
+  // innermost call first. Empty for an error, or when it is not known.
+  struct ReplugBuf frames;
 } ReplugFailure;
 
 // What can be done with a `ReplugWaker`; all of it from any thread.
@@ -284,7 +294,28 @@ typedef struct ReplugLogRecord {
   size_t field_count;
   // The request being answered; 0: none.
   uint64_t request_id;
+  // The stack of a panic that nothing caught, as in `ReplugFailure::frames`.
+  const size_t *frames;
+  // Number of frames; 0: no panic, or not known.
+  size_t frame_count;
 } ReplugLogRecord;
+
+// The memory of one generation. Lives until its library has been unmapped, and is freed with all
+// that is left in it then. All functions from any thread; `align` is a power of two.
+typedef struct ReplugHeap {
+  // `size_of::<Heap>()`
+  size_t size;
+  // What the functions are called with.
+  void *heap;
+  // Null: there is no memory.
+  uint8_t *(*alloc)(void *heap, size_t size, size_t align);
+  // The same, filled with zeros.
+  uint8_t *(*alloc_zeroed)(void *heap, size_t size, size_t align);
+  // Null: there is no memory, and the old block is as it was.
+  uint8_t *(*realloc)(void *heap, uint8_t *block, size_t old_size, size_t align, size_t new_size);
+  // `size` and `align` as the block was allocated with.
+  void (*free)(void *heap, uint8_t *block, size_t size, size_t align);
+} ReplugHeap;
 
 // What the host offers a plugin. Lives as long as the process.
 typedef struct ReplugHostTable {

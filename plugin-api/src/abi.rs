@@ -19,7 +19,7 @@
     reason = "raw pointers have nothing to show"
 )]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 /// A host refuses a plugin of another major version.
 pub const ABI_MAJOR: u16 = 1;
@@ -97,6 +97,9 @@ pub struct Failure {
     pub message: Buf,
     /// `file:line:column` of a panic; empty for an error.
     pub location: Buf,
+    /// A panic's stack: addresses of the plugin's process, each as many bytes as a pointer has, the
+    /// innermost call first. Empty for an error, or when it is not known.
+    pub frames: Buf,
 }
 
 /// A waker that the other side made. Borrowed where it is passed by pointer; `clone` makes an
@@ -321,6 +324,42 @@ pub struct LogRecord {
     pub field_count: usize,
     /// The request being answered; 0: none.
     pub request_id: u64,
+    /// The stack of a panic that nothing caught, as in [`Failure::frames`].
+    pub frames: *const usize,
+    /// Number of frames; 0: no panic, or not known.
+    pub frame_count: usize,
+}
+
+/// The symbol of the host program's [`FindHeap`]. A plugin looks it up when it first allocates,
+/// which may be before its table is read, in a constructor; without it, or when it gives null, the
+/// plugin uses the C library's allocator.
+pub const HEAP_SYMBOL: &CStr = c"replug_heap_1";
+
+/// `address` is one of the calling library's own. Null: no heap is kept for that library.
+pub type FindHeap = unsafe extern "C" fn(address: *const c_void) -> *const Heap;
+
+/// The memory of one generation. Lives until its library has been unmapped, and is freed with all
+/// that is left in it then. All functions from any thread; `align` is a power of two.
+#[repr(C)]
+pub struct Heap {
+    /// `size_of::<Heap>()`
+    pub size: usize,
+    /// What the functions are called with.
+    pub heap: *mut c_void,
+    /// Null: there is no memory.
+    pub alloc: unsafe extern "C" fn(heap: *mut c_void, size: usize, align: usize) -> *mut u8,
+    /// The same, filled with zeros.
+    pub alloc_zeroed: unsafe extern "C" fn(heap: *mut c_void, size: usize, align: usize) -> *mut u8,
+    /// Null: there is no memory, and the old block is as it was.
+    pub realloc: unsafe extern "C" fn(
+        heap: *mut c_void,
+        block: *mut u8,
+        old_size: usize,
+        align: usize,
+        new_size: usize,
+    ) -> *mut u8,
+    /// `size` and `align` as the block was allocated with.
+    pub free: unsafe extern "C" fn(heap: *mut c_void, block: *mut u8, size: usize, align: usize),
 }
 
 /// What the host offers a plugin. Lives as long as the process.
@@ -393,6 +432,8 @@ pub const REASON_REMOVAL: u32 = 2;
 pub const REASON_HOST_SHUTDOWN: u32 = 3;
 /// It was started, but never served, because a later step of the reload failed.
 pub const REASON_ABANDONED: u32 = 4;
+/// It used more memory than its limit allows, and a fresh generation serves.
+pub const REASON_MEMORY_LIMIT: u32 = 5;
 
 /// How a plugin is to stop.
 #[repr(C)]
@@ -479,12 +520,12 @@ pin_layout! {
     Buf: 32 { ptr: 0, len: 8, owner: 16, release: 24 }
     Header: 32 { name: 0, value: 16 }
     Field: 32 { key: 0, value: 16 }
-    Failure: 72 { size: 0, message: 8, location: 40 }
+    Failure: 104 { size: 0, message: 8, location: 40, frames: 72 }
     Waker: 24 { data: 0, extra: 8, table: 16 }
     WakerTable: 32 { size: 0, clone: 8, wake_by_ref: 16, drop: 24 }
     Body: 32 { this: 0, table: 8, lower: 16, upper: 24 }
     BodyTable: 24 { size: 0, poll: 8, drop: 16 }
-    Frame: 128 { size: 0, data: 8, trailers: 40, trailer_count: 48, failure: 56 }
+    Frame: 160 { size: 0, data: 8, trailers: 40, trailer_count: 48, failure: 56 }
     Stream: 16 { this: 0, table: 8 }
     StreamTable: 48 { size: 0, read: 8, write: 16, flush: 24, shutdown: 32, drop: 40 }
     Peer: 24 { kind: 0, port: 2, scope: 4, ip: 8 }
@@ -494,17 +535,18 @@ pin_layout! {
     }
     Call: 16 { this: 0, table: 8 }
     CallTable: 24 { size: 0, poll: 8, drop: 16 }
-    Response: 136 { size: 0, status: 8, header_count: 16, headers: 24, body: 32, failure: 64 }
-    LogRecord: 104 {
+    Response: 168 { size: 0, status: 8, header_count: 16, headers: 24, body: 32, failure: 64 }
+    LogRecord: 120 {
         size: 0, level: 8, line: 12, target: 16, message: 32, file: 48, spans: 64, fields: 80,
-        field_count: 88, request_id: 96,
+        field_count: 88, request_id: 96, frames: 104, frame_count: 112,
     }
+    Heap: 48 { size: 0, heap: 8, alloc: 16, alloc_zeroed: 24, realloc: 32, free: 40 }
     HostTable: 24 { size: 0, abi_major: 8, abi_minor: 10, log: 16 }
     SetupArgs: 128 {
         size: 0, host: 8, context: 16, name: 24, path: 40, mount: 56, group: 72, settings: 88,
         generation: 104, mode: 112, worker: 116, max_level: 120,
     }
-    SetupOutcome: 96 { size: 0, app: 8, failure: 16, threads_left: 88 }
+    SetupOutcome: 128 { size: 0, app: 8, failure: 16, threads_left: 120 }
     StopArgs: 24 { size: 0, reason: 8, timeout_ms: 16 }
     StopReport: 24 { size: 0, hooks_done: 8, hooks_failed: 12, threads_left: 16 }
     PluginTable: 56 {

@@ -341,11 +341,7 @@ unsafe extern "C" fn stop(
             abi::READY
         }
         Err(caught) => {
-            tracing::error!(
-                message = caught.message,
-                location = caught.location,
-                "stopping panicked"
-            );
+            forward::report_panic("stopping panicked", &caught);
             abi::PANICKED
         }
     }

@@ -20,27 +20,25 @@
 /// # fn main() {}
 /// ```
 ///
-/// The app is named after the package. `export_app!(app, name = "other")` names it otherwise, and
-/// `export_app!(app, unload_safe = false)` says that the library must stay mapped once it has
-/// been loaded (it hands out its code's addresses, say): the host then never unmaps it.
+/// The app is named after the package. Options follow the function, each once:
+///
+/// | option | meaning |
+/// |---|---|
+/// | `name = "other"` | the app's name |
+/// | `unload_safe = false` | the library must stay mapped once it has been loaded (it hands out its code's addresses, say): the host then never unmaps it |
+/// | `heap = false` | no allocator is installed, so that the crate can have a `#[global_allocator]` of its own; what its statics hold is then lost at each reload |
+///
+/// Otherwise the library's memory is of a heap that the host keeps for this generation: it is
+/// destroyed whole after the library has been unmapped, and the host's status tells its size. The
+/// cargo feature `no-heap` turns that off for all plugins of a build.
 #[macro_export]
 macro_rules! export_app {
-    ($app:path $(,)?) => {
-        $crate::export_app!(@ $app, env!("CARGO_PKG_NAME"), true);
-    };
-    ($app:path, name = $name:literal $(,)?) => {
-        $crate::export_app!(@ $app, $name, true);
-    };
-    ($app:path, unload_safe = $safe:literal $(,)?) => {
-        $crate::export_app!(@ $app, env!("CARGO_PKG_NAME"), $safe);
-    };
-    ($app:path, name = $name:literal, unload_safe = $safe:literal $(,)?) => {
-        $crate::export_app!(@ $app, $name, $safe);
-    };
-    (@ $app:path, $name:expr, $safe:expr) => {
+    ($app:path $(, $option:ident = $value:tt)* $(,)?) => {
         const _: () = {
-            const PARTS: [&str; 15] =
-                $crate::manifest::parts($name, env!("CARGO_PKG_VERSION"), $safe);
+            const OPTIONS: $crate::manifest::Options =
+                $crate::manifest::Options::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+                    $(.$option($value))*;
+            const PARTS: [&str; $crate::manifest::PARTS] = OPTIONS.parts();
 
             // Exported, so that no linker drops it as unused.
             #[unsafe(no_mangle)]
@@ -63,6 +61,31 @@ macro_rules! export_app {
                     })
                 }
             }
+
+            $crate::__allocator!($($option = $value,)*);
         };
     };
+}
+
+/// The allocator of a plugin, unless an option says that there is to be none.
+#[cfg(not(feature = "no-heap"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __allocator {
+    () => {
+        #[global_allocator]
+        static REPLUG_HEAP: $crate::__private::GenerationHeap = $crate::__private::GenerationHeap;
+    };
+    (heap = false, $($rest:tt)*) => {};
+    ($option:ident = $value:tt, $($rest:tt)*) => {
+        $crate::__allocator!($($rest)*);
+    };
+}
+
+/// The feature `no-heap`: none.
+#[cfg(feature = "no-heap")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __allocator {
+    ($($any:tt)*) => {};
 }

@@ -10,7 +10,10 @@ use std::{cell::Cell, sync::OnceLock};
 
 use log::LevelFilter;
 
-use crate::{abi, glue::guard};
+use crate::{
+    abi,
+    glue::guard::{self, Caught},
+};
 
 mod events;
 mod records;
@@ -39,17 +42,7 @@ pub(crate) fn install(host: &'static abi::HostTable, context: u64, max_level: u3
     {
         return;
     }
-    guard::install_hook(|message, location| {
-        let fields = [("location".to_owned(), location.to_owned())];
-        send(
-            Level::Error,
-            "panic",
-            ("", 0),
-            &format!("panicked: {message}"),
-            "",
-            &fields,
-        );
-    });
+    guard::install_hook(|caught| report_panic("panicked", caught));
     events::install(max_level);
     records::install(match max_level {
         0 => LevelFilter::Off,
@@ -58,6 +51,19 @@ pub(crate) fn install(host: &'static abi::HostTable, context: u64, max_level: u3
         3 => LevelFilter::Info,
         4 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
+    });
+}
+
+/// Sends a panic of which no status tells. `what` panicked.
+pub(crate) fn report_panic(what: &str, caught: &Caught) {
+    let fields = [("location".to_owned(), caught.location.clone())];
+    send(&Record {
+        level: Level::Error,
+        target: "panic",
+        message: &format!("{what}: {}", caught.message),
+        fields: &fields,
+        frames: &caught.frames,
+        ..Record::EMPTY
     });
 }
 
@@ -83,17 +89,36 @@ enum Level {
     Trace = 5,
 }
 
-fn send(
+/// What is sent.
+struct Record<'a> {
     level: Level,
-    target: &str,
-    (file, line): (&str, u32),
-    message: &str,
-    spans: &str,
-    fields: &[(String, String)],
-) {
+    target: &'a str,
+    file: &'a str,
+    line: u32,
+    message: &'a str,
+    spans: &'a str,
+    fields: &'a [(String, String)],
+    frames: &'a [usize],
+}
+
+impl Record<'_> {
+    const EMPTY: Self = Self {
+        level: Level::Error,
+        target: "",
+        file: "",
+        line: 0,
+        message: "",
+        spans: "",
+        fields: &[],
+        frames: &[],
+    };
+}
+
+fn send(record: &Record<'_>) {
     let Some(sink) = SINK.get() else { return };
     let lend = |text: &str| abi::Slice::lend(text.as_bytes());
-    let fields: Vec<abi::Field> = fields
+    let fields: Vec<abi::Field> = record
+        .fields
         .iter()
         .map(|(key, value)| abi::Field {
             key: lend(key),
@@ -102,15 +127,17 @@ fn send(
         .collect();
     let record = abi::LogRecord {
         size: size_of::<abi::LogRecord>(),
-        level: level as u32,
-        line,
-        target: lend(target),
-        message: lend(message),
-        file: lend(file),
-        spans: lend(spans),
+        level: record.level as u32,
+        line: record.line,
+        target: lend(record.target),
+        message: lend(record.message),
+        file: lend(record.file),
+        spans: lend(record.spans),
         fields: fields.as_ptr(),
         field_count: fields.len(),
         request_id: REQUEST.try_with(Cell::get).unwrap_or(0),
+        frames: record.frames.as_ptr(),
+        frame_count: record.frames.len(),
     };
     // SAFETY: the host's function, with a record that lives through the call.
     unsafe { (sink.log)(sink.context, &raw const record) }

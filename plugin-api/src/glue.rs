@@ -4,5 +4,6 @@
 
 pub mod body;
 pub mod bytes;
+pub mod frames;
 pub mod guard;
 pub mod waker;

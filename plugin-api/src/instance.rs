@@ -148,7 +148,9 @@ impl Instance {
                 };
                 // As for any other request: a panic is a 500 for this one alone.
                 guard::catch(|| forward::with_request(request_id, poll)).unwrap_or_else(|caught| {
-                    forward::with_request(request_id, || log_panic(&caught));
+                    forward::with_request(request_id, || {
+                        forward::report_panic("panicked", &caught);
+                    });
                     let mut response = Response::new(Box::pin(Body::empty()) as ResponseBody);
                     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                     Poll::Ready(Ok(response))
@@ -187,10 +189,6 @@ impl Instance {
             threads_left: self.threads.load(Ordering::SeqCst),
         }
     }
-}
-
-fn log_panic(caught: &Caught) {
-    tracing::error!(location = caught.location, "panicked: {}", caught.message);
 }
 
 fn build_runtime(facts: &Facts, threads: &Arc<AtomicU32>) -> Result<Runtime, BoxError> {

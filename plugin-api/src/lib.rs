@@ -48,6 +48,7 @@ mod cleanup;
 mod entry;
 mod export;
 mod forward;
+mod heap;
 mod instance;
 mod request;
 mod service;
@@ -73,6 +74,7 @@ pub use shutdown::{Reason, ShutdownToken};
 pub mod __private {
     pub use crate::{
         entry::{plugin_table, setup},
+        heap::GenerationHeap,
         service::{Started, start},
     };
 }

@@ -23,6 +23,8 @@ pub struct Manifest {
     pub panic: PanicStrategy,
     /// The author's word that the library may be unmapped.
     pub unload_safe: bool,
+    /// Whether its memory is of the generation's heap. A manifest that does not say means no.
+    pub heap: bool,
 }
 
 /// What a panic in a plugin does.
@@ -111,40 +113,91 @@ impl Manifest {
                 "false" => false,
                 _ => return Err(ManifestError::Key("unload-safe")),
             },
+            heap: match keys.get("heap").copied() {
+                Some("true") => true,
+                Some("false") | None => false,
+                Some(_) => return Err(ManifestError::Key("heap")),
+            },
         })
     }
 }
 
-/// The parts of a manifest's text, in order; for `export_app!`.
+/// How many parts a manifest's text is made of; for `export_app!`.
 #[doc(hidden)]
-#[must_use]
-pub const fn parts(
+pub const PARTS: usize = 17;
+
+/// What an author can say to `export_app!`; each option is a method.
+#[derive(Clone, Copy, Debug)]
+#[doc(hidden)]
+pub struct Options {
     name: &'static str,
     version: &'static str,
     unload_safe: bool,
-) -> [&'static str; 15] {
-    [
-        MAGIC,
-        "name=",
-        name,
-        "\nversion=",
-        version,
-        "\nabi=",
-        ABI,
-        "\nrustc=",
-        env!("REPLUG_RUSTC"),
-        "\ntarget=",
-        env!("REPLUG_TARGET"),
-        // The panic strategy is one for the whole library, so this crate's is the plugin's.
-        if cfg!(panic = "abort") {
-            "\npanic=abort"
-        } else {
-            "\npanic=unwind"
-        },
-        "\nunload-safe=",
-        if unload_safe { "true" } else { "false" },
-        "\n",
-    ]
+    heap: bool,
+}
+
+#[doc(hidden)]
+impl Options {
+    #[must_use]
+    pub const fn new(package: &'static str, version: &'static str) -> Self {
+        Self {
+            name: package,
+            version,
+            unload_safe: true,
+            heap: cfg!(not(feature = "no-heap")),
+        }
+    }
+
+    #[must_use]
+    pub const fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    #[must_use]
+    pub const fn unload_safe(mut self, safe: bool) -> Self {
+        self.unload_safe = safe;
+        self
+    }
+
+    #[must_use]
+    pub const fn heap(mut self, heap: bool) -> Self {
+        self.heap = self.heap && heap;
+        self
+    }
+
+    /// The parts of the manifest's text, in order.
+    #[must_use]
+    pub const fn parts(self) -> [&'static str; PARTS] {
+        [
+            MAGIC,
+            "name=",
+            self.name,
+            "\nversion=",
+            self.version,
+            "\nabi=",
+            ABI,
+            "\nrustc=",
+            env!("REPLUG_RUSTC"),
+            "\ntarget=",
+            env!("REPLUG_TARGET"),
+            // The panic strategy is one for the whole library, so this crate's is the plugin's.
+            if cfg!(panic = "abort") {
+                "\npanic=abort"
+            } else {
+                "\npanic=unwind"
+            },
+            "\nunload-safe=",
+            truth(self.unload_safe),
+            "\nheap=",
+            truth(self.heap),
+            "\n",
+        ]
+    }
+}
+
+const fn truth(truth: bool) -> &'static str {
+    if truth { "true" } else { "false" }
 }
 
 const ABI: &str = "1.0";
@@ -188,8 +241,8 @@ pub const fn join<const N: usize>(parts: &[&str]) -> [u8; N] {
 mod tests {
     use super::*;
 
-    const PARTS: [&str; 15] = parts("hello", "1.2.3", true);
-    const BYTES: [u8; len(&PARTS)] = join(&PARTS);
+    const TEXT: [&str; PARTS] = Options::new("other", "1.2.3").name("hello").parts();
+    const BYTES: [u8; len(&TEXT)] = join(&TEXT);
 
     #[test]
     fn what_the_macro_writes_is_read_back() {
@@ -199,6 +252,7 @@ mod tests {
         assert_eq!(manifest.abi, (crate::abi::ABI_MAJOR, crate::abi::ABI_MINOR));
         assert_eq!(manifest.panic, PanicStrategy::Unwind);
         assert!(manifest.unload_safe);
+        assert_eq!(manifest.heap, cfg!(not(feature = "no-heap")));
         assert!(manifest.target.contains('-'), "{}", manifest.target);
     }
 
@@ -222,6 +276,7 @@ mod tests {
         check("abi=1.0", "abi=x", ManifestError::Key("abi"));
         check("panic=unwind", "panic=maybe", ManifestError::Key("panic"));
         check("name=hello", "name=", ManifestError::Key("name"));
+        check("heap=", "heap=x", ManifestError::Key("heap"));
         check("version=", "vision=", ManifestError::Key("version"));
         assert_eq!(
             Manifest::parse(b"REPLUG MANIFEST 1\n\xff"),

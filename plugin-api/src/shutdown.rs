@@ -18,6 +18,8 @@ pub enum Reason {
     HostShutdown,
     /// It was started, but never served, because a later step of the reload failed.
     Abandoned,
+    /// The app used more memory than its limit allows, and a fresh generation serves.
+    MemoryLimit,
     /// A reason that this version of the crate has no name for.
     Other(u32),
 }
@@ -29,6 +31,7 @@ impl Reason {
             abi::REASON_REMOVAL => Self::Removal,
             abi::REASON_HOST_SHUTDOWN => Self::HostShutdown,
             abi::REASON_ABANDONED => Self::Abandoned,
+            abi::REASON_MEMORY_LIMIT => Self::MemoryLimit,
             other => Self::Other(other),
         }
     }
@@ -41,6 +44,7 @@ impl fmt::Display for Reason {
             Self::Removal => f.write_str("removal"),
             Self::HostShutdown => f.write_str("host shutdown"),
             Self::Abandoned => f.write_str("abandoned"),
+            Self::MemoryLimit => f.write_str("memory limit"),
             Self::Other(code) => write!(f, "reason {code}"),
         }
     }

@@ -47,7 +47,7 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
         Buf { ptr, len, owner, release }
         Header { name, value }
         Field { key, value }
-        Failure { size, message, location }
+        Failure { size, message, location, frames }
         Waker { data, extra, table }
         WakerTable { size, clone, wake_by_ref, drop }
         Body { this, table, lower, upper }
@@ -63,8 +63,10 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
         CallTable { size, poll, drop }
         Response { size, status, header_count, headers, body, failure }
         LogRecord {
-            size, level, line, target, message, file, spans, fields, field_count, request_id
+            size, level, line, target, message, file, spans, fields, field_count, request_id,
+            frames, frame_count
         }
+        Heap { size, heap, alloc, alloc_zeroed, realloc, free }
         HostTable { size, abi_major, abi_minor, log }
         SetupArgs {
             size, host, context, name, path, mount, group, settings, generation, mode, worker,
@@ -123,6 +125,7 @@ fn generate() -> String {
     };
     // cbindgen knows no constants of text.
     let symbol = abi::PLUGIN_SYMBOL;
+    let heap = abi::HEAP_SYMBOL.to_str().unwrap();
     let config = Config {
         language: Language::C,
         header: Some(HEAD.to_owned()),
@@ -132,7 +135,11 @@ fn generate() -> String {
         after_includes: Some(format!(
             "\n// The symbol of a plugin's table.\n\
              #define REPLUG_PLUGIN_SYMBOL \"{symbol}\"\n\
-             extern const struct ReplugPluginTable {symbol};"
+             extern const struct ReplugPluginTable {symbol};\n\
+             \n\
+             // The host's, for plugins with an allocator of their own making: where the memory of the\n\
+             // library at that address is to come from. NULL: from the C library.\n\
+             const struct ReplugHeap *{heap}(const void *address);"
         )),
         usize_is_size_t: true,
         documentation_style: DocumentationStyle::C99,

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub fn host_target() -> &'static str {
     // The host is built with the same `replug-plugin`, whose own manifest text knows it.
     static TARGET: LazyLock<String> = LazyLock::new(|| {
-        let text = manifest::parts("host", "0", true).concat();
+        let text = manifest::Options::new("host", "0").parts().concat();
         Manifest::parse(text.as_bytes())
             .map(|it| it.target)
             .unwrap_or_default()
@@ -36,6 +36,8 @@ pub struct ManifestReport {
     pub panic: String,
     /// Whether it may be unmapped.
     pub unload_safe: bool,
+    /// Whether its memory is of the generation's heap.
+    pub heap: bool,
 }
 
 impl From<Manifest> for ManifestReport {
@@ -48,6 +50,7 @@ impl From<Manifest> for ManifestReport {
             target,
             panic,
             unload_safe,
+            heap,
         } = manifest;
         let panic = match panic {
             PanicStrategy::Unwind => "unwind",
@@ -61,6 +64,7 @@ impl From<Manifest> for ManifestReport {
             target,
             panic: panic.to_owned(),
             unload_safe,
+            heap,
         }
     }
 }

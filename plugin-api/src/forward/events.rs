@@ -68,16 +68,16 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
             tracing::Level::DEBUG => Level::Debug,
             tracing::Level::TRACE => Level::Trace,
         };
-        let place = (meta.file().unwrap_or(""), meta.line().unwrap_or(0));
-        let spans = spans(event, &cx);
-        send(
+        send(&super::Record {
             level,
-            meta.target(),
-            place,
-            &fields.message,
-            &spans,
-            &fields.others,
-        );
+            target: meta.target(),
+            file: meta.file().unwrap_or(""),
+            line: meta.line().unwrap_or(0),
+            message: &fields.message,
+            spans: &spans(event, &cx),
+            fields: &fields.others,
+            ..super::Record::EMPTY
+        });
     }
 }
 

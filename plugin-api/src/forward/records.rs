@@ -29,15 +29,14 @@ impl Log for Forward {
             log::Level::Debug => Level::Debug,
             log::Level::Trace => Level::Trace,
         };
-        let place = (record.file().unwrap_or(""), record.line().unwrap_or(0));
-        send(
+        send(&super::Record {
             level,
-            record.target(),
-            place,
-            &record.args().to_string(),
-            "",
-            &[],
-        );
+            target: record.target(),
+            file: record.file().unwrap_or(""),
+            line: record.line().unwrap_or(0),
+            message: &record.args().to_string(),
+            ..super::Record::EMPTY
+        });
     }
 
     fn flush(&self) {}

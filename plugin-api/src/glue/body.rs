@@ -54,6 +54,7 @@ impl abi::Failure {
         size: size_of::<Self>(),
         message: abi::Buf::EMPTY,
         location: abi::Buf::EMPTY,
+        frames: abi::Buf::EMPTY,
     };
 
     /// A failure that is no panic.
@@ -75,7 +76,14 @@ impl abi::Failure {
         let message = unsafe { adopt_text(self.message) };
         // SAFETY: handed on to the caller.
         let location = unsafe { adopt_text(self.location) };
-        Caught { message, location }
+        // SAFETY: handed on to the caller.
+        let frames = unsafe { adopt(self.frames, ()) };
+        let frames = frames.as_chunks().0.iter();
+        Caught {
+            message,
+            location,
+            frames: frames.map(|bytes| usize::from_ne_bytes(*bytes)).collect(),
+        }
     }
 }
 

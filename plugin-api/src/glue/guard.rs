@@ -13,7 +13,10 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::{abi, glue::bytes::owned};
+use crate::{
+    abi,
+    glue::{bytes::owned, frames},
+};
 
 /// A panic that was caught, as text: the payload stays where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,16 +25,24 @@ pub struct Caught {
     pub message: String,
     /// `file:line:column`; empty when no hook of ours was there to see it.
     pub location: String,
+    /// The stack, as addresses of the library that panicked; empty when it is not known.
+    pub frames: Vec<usize>,
 }
 
 impl Caught {
     /// The same for the other side.
     #[must_use]
     pub fn into_failure(self) -> abi::Failure {
+        let frames: Vec<u8> = self
+            .frames
+            .iter()
+            .flat_map(|frame| frame.to_ne_bytes())
+            .collect();
         abi::Failure {
             size: size_of::<abi::Failure>(),
             message: owned(self.message.into_bytes().into()),
             location: owned(self.location.into_bytes().into()),
+            frames: owned(frames.into()),
         }
     }
 }
@@ -46,7 +57,10 @@ impl Error for Caught {}
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    static LOCATION: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Where the panic that is being caught began, and its stack.
+    static ORIGIN: RefCell<(String, Vec<usize>)> = const {
+        RefCell::new((String::new(), Vec::new()))
+    };
 }
 
 /// Runs `work`, and turns a panic in it into a value.
@@ -61,16 +75,21 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Caught> {
     depth(1);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     depth(-1);
-    result.map_err(|payload| Caught {
-        message: take_message(payload),
-        location: LOCATION.try_with(RefCell::take).unwrap_or_default(),
+    result.map_err(|payload| {
+        let message = take_message(payload);
+        let (location, frames) = ORIGIN.try_with(RefCell::take).unwrap_or_default();
+        Caught {
+            message,
+            location,
+            frames,
+        }
     })
 }
 
 /// Where panics go that nobody can be told of by a status.
 static REPORT: OnceLock<Report> = OnceLock::new();
 
-type Report = Box<dyn Fn(&str, &str) + Send + Sync>;
+type Report = Box<dyn Fn(&Caught) + Send + Sync>;
 
 /// Runs `work` where a panic can be told to nobody, as in a destructor: it is reported like one
 /// that was not caught, and goes no further.
@@ -78,7 +97,7 @@ pub fn contain(work: impl FnOnce()) {
     if let Err(caught) = catch(work)
         && let Some(report) = REPORT.get()
     {
-        report(&caught.message, &caught.location);
+        report(&caught);
     }
 }
 
@@ -104,21 +123,25 @@ fn message_of(payload: &(dyn Any + Send)) -> &str {
 }
 
 /// Replaces the panic hook of this library's standard library: a caught panic is remembered for
-/// [`catch`], any other (in a task or thread of the plugin's) goes to `report` with its message
-/// and location. The first call counts.
+/// [`catch`], any other (in a task or thread of the plugin's) goes to `report`. The first call
+/// counts.
 ///
-/// No backtrace is taken: the standard library would cache the symbols of every library of the
-/// process, once for each copy of itself (35 MB a reload).
-pub fn install_hook(report: impl Fn(&str, &str) + Send + Sync + 'static) {
+/// The stack is taken as addresses, and the other side finds the names: see [`frames`].
+pub fn install_hook(report: impl Fn(&Caught) + Send + Sync + 'static) {
     if REPORT.set(Box::new(report)).is_err() {
         return;
     }
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         let location = info.location().map(ToString::to_string).unwrap_or_default();
+        let frames = frames::capture();
         if DEPTH.try_with(Cell::get).unwrap_or(0) > 0 {
-            let _ = LOCATION.try_with(|slot| slot.replace(location));
+            let _ = ORIGIN.try_with(|slot| slot.replace((location, frames)));
         } else if let Some(report) = REPORT.get() {
-            report(message_of(info.payload()), &location);
+            report(&Caught {
+                message: message_of(info.payload()).to_owned(),
+                location,
+                frames,
+            });
         }
     }));
 }
