@@ -47,7 +47,17 @@ pub(super) struct Library<'file> {
 #[derive(Debug, Default)]
 pub(super) struct DynamicFacts {
     pub(super) needed: Vec<String>,
-    pub(super) no_delete: bool,
+    /// Where the word of flags stands in the file, and what it is to be, if `DF_1_NODELETE` is set.
+    pub(super) no_delete: Option<FlagsWord>,
+}
+
+/// The flags of a dynamic section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlagsWord {
+    /// Its place in the file.
+    pub(super) offset: u64,
+    /// Its value without `DF_1_NODELETE`.
+    pub(super) cleared: u64,
 }
 
 /// What the dynamic symbol table tells.
@@ -141,7 +151,7 @@ impl<'file> Library<'file> {
             .collect::<Result<_, _>>()?;
         Ok(DynamicFacts {
             needed,
-            no_delete: self.flags()?.contains(DF_1_NODELETE),
+            no_delete: self.no_delete()?,
         })
     }
 
@@ -187,6 +197,26 @@ impl<'file> Library<'file> {
             .split(|&byte| byte == 0)
             .find_map(known)
             .map(|(_, name)| *name))
+    }
+
+    /// The flags' word, if it pins the library.
+    fn no_delete(&self) -> Result<Option<FlagsWord>, Refusal> {
+        let flags = self.flags()?;
+        if !flags.contains(DF_1_NODELETE) {
+            return Ok(None);
+        }
+        let (Some(section), Some((entries, _))) =
+            (self.section(SHT_DYNAMIC), self.dynamic_section()?)
+        else {
+            return Ok(None);
+        };
+        let at = entries.iter().position(|entry| tag(entry) == DT_FLAGS_1);
+        Ok(at.map(|at| FlagsWord {
+            // An entry is two words: its tag, and its value.
+            offset: section.sh_offset(NativeEndian)
+                + (at * size_of::<Dynamic>() + size_of::<u64>()) as u64,
+            cleared: flags.0 & !DF_1_NODELETE.0,
+        }))
     }
 
     fn flags(&self) -> Result<elf::DynamicFlags1, Refusal> {

@@ -1,6 +1,11 @@
 //! Judging a library without running any of it.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 
 use object::ReadCache;
 use replug_plugin::{
@@ -9,7 +14,7 @@ use replug_plugin::{
 };
 
 use super::{
-    elf::Library,
+    elf::{FlagsWord, Library},
     kind::{FileKind, HEAD},
     manifest::host_target,
     refusal::{InspectError, Refusal},
@@ -84,8 +89,15 @@ pub fn inspect(staged: Staged, policy: InspectPolicy) -> Result<Inspected, Inspe
     let Findings {
         dependencies,
         warnings,
+        no_delete,
         ..
     } = findings;
+    let verdict = verdict.and_then(|manifest| {
+        if let Some(flags) = no_delete.filter(|_| manifest.unload_safe) {
+            clear(&staged, flags).map_err(Refusal::Unreadable)?;
+        }
+        Ok(manifest)
+    });
     match verdict {
         Ok(manifest) => Ok(Inspected {
             staged,
@@ -100,12 +112,21 @@ pub fn inspect(staged: Staged, policy: InspectPolicy) -> Result<Inspected, Inspe
     }
 }
 
+/// Takes the flag that pins a library out of its private copy: its author says that it can go, and
+/// a toolchain may set it for every library (rust-lang/rust#158402).
+fn clear(staged: &Staged, flags: FlagsWord) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(staged.path())?;
+    file.write_all_at(&flags.cleared.to_ne_bytes(), flags.offset)
+}
+
 /// What was found out before the verdict; a report shows it even if that is a refusal.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) manifest: Option<Manifest>,
     pub(super) dependencies: Vec<String>,
     pub(super) warnings: Vec<Warning>,
+    /// It is linked with `-z nodelete`.
+    pub(super) no_delete: Option<FlagsWord>,
 }
 
 /// Takes the checks in the order in which a failed one makes the later ones meaningless.
@@ -122,9 +143,7 @@ pub(super) fn examine(
     let library = Library::open(&cache)?;
     let dynamic = library.dynamic()?;
     let symbols = library.symbols(PLUGIN_SYMBOL)?;
-    if dynamic.no_delete {
-        findings.warnings.push(Warning::NoDelete);
-    }
+    findings.no_delete = dynamic.no_delete;
     findings.warnings.extend(unique_symbols(&symbols.unique));
     let allocator = library.allocator()?;
     findings

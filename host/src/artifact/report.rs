@@ -33,6 +33,9 @@ pub struct Report {
     pub host_abi: String,
     /// The libraries it is linked to.
     pub dependencies: Vec<String>,
+    /// Whether it is linked with `-z nodelete`. The host takes that flag out of its copy, if the
+    /// manifest says that the library can be unloaded.
+    pub no_delete: bool,
     /// What may make trouble later.
     pub warnings: Vec<Warning>,
 }
@@ -108,6 +111,7 @@ pub fn inspect_file(path: impl AsRef<Path>) -> Result<Report, ReportError> {
         manifest: findings.manifest.map(ManifestReport::from),
         host_abi: format!("{ABI_MAJOR}.{ABI_MINOR}"),
         dependencies: findings.dependencies,
+        no_delete: findings.no_delete.is_some(),
         warnings: findings.warnings,
     })
 }
@@ -158,7 +162,20 @@ impl fmt::Display for Report {
                 line("compiler", &manifest.rustc)?;
             }
             line("panic", &manifest.panic)?;
-            line("unloads", if manifest.unload_safe { &"yes" } else { &"no" })?;
+            let unloads = match (manifest.unload_safe, self.no_delete) {
+                (false, _) => "no",
+                (true, false) => "yes",
+                (true, true) => {
+                    "yes (linked with -z nodelete, which is cleared in the host's copy)"
+                }
+            };
+            line("unloads", &unloads)?;
+            let heap = if manifest.heap {
+                "the generation's (freed whole at unloading)"
+            } else {
+                "its own (what statics hold is lost at each reload)"
+            };
+            line("memory", &heap)?;
         }
         if !self.dependencies.is_empty() {
             line("needs", &self.dependencies.join(", "))?;

@@ -6,9 +6,6 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Warning {
-    /// `DF_1_NODELETE` is set.
-    #[error("it is linked with `-z nodelete`: old generations stay mapped; link it without")]
-    NoDelete,
     /// Symbols that the dynamic linker shares for the whole process.
     #[error(
         "{count} unique symbols ({example}) keep old generations mapped; build its C++ parts \

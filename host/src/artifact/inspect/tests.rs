@@ -225,11 +225,10 @@ fn what_hinders_unloading_is_warned_of() {
         .replace("unload-safe=true", "unload-safe=false")
         .replace(host_target(), "other-target");
     let source = source(&manifest) + unique;
-    let flags = ["-shared", "-Wl,-z,nodelete,--no-as-needed"];
+    let flags = ["-shared", "-Wl,--no-as-needed"];
     let inspected = take(sample.compile("libx.so", &source, &flags)).unwrap();
     let warnings = inspected.warnings();
     let is = |found: fn(&Warning) -> bool| assert!(warnings.iter().any(found), "{warnings:?}");
-    is(|it| *it == Warning::NoDelete);
     is(|it| {
         *it == Warning::UniqueSymbols {
             count: 1,
@@ -240,6 +239,35 @@ fn what_hinders_unloading_is_warned_of() {
     is(|it| matches!(it, Warning::OtherTarget { plugin, .. } if plugin == "other-target"));
     is(|it| *it == Warning::NotUnloadSafe);
     assert_eq!(inspected.dependencies(), ["libc.so.6"]);
+}
+
+#[test]
+fn nodelete_is_cleared_in_the_copy_of_a_library_that_can_be_unloaded() {
+    let flags = ["-shared", "-nostdlib", "-Wl,-z,nodelete,-z,now"];
+    let check = |manifest: &str, cleared: bool| {
+        let sample = Sample::new();
+        let original = sample.compile("libx.so", &source(manifest), &flags);
+        let before = fs::read(&original).unwrap();
+        let area = StagingArea::new(None).unwrap();
+        let staged = area
+            .stage(&ArtifactPath::new(&original).unwrap(), 1)
+            .unwrap();
+        let inspected = inspect(staged, InspectPolicy::default()).unwrap();
+        let mut findings = Findings::default();
+        let copy = File::open(inspected.staged_path()).unwrap();
+        examine(&copy, InspectPolicy::default(), &mut findings).unwrap();
+        assert_eq!(findings.no_delete.is_none(), cleared);
+        // The other flags stay, and the file that was deployed is left alone.
+        let after = fs::read(inspected.staged_path()).unwrap();
+        let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+        assert_eq!(changed, usize::from(cleared));
+        assert_eq!(fs::read(&original).unwrap(), before);
+    };
+    check(&manifest(), true);
+    check(
+        &manifest().replace("unload-safe=true", "unload-safe=false"),
+        false,
+    );
 }
 
 #[test]
