@@ -8,9 +8,13 @@ fn main() {
     if linux && glibc {
         for symbol in [
             "__cxa_thread_atexit_impl",
+            "abort",
             "pthread_create",
             "pthread_key_create",
             "pthread_key_delete",
+            "replug_heap_1",
+            "sigaction",
+            "signal",
         ] {
             println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
         }

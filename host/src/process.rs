@@ -4,7 +4,7 @@
 //! registered on the host's threads pin the library for as long as those threads live
 //! (rust-lang/rust#59629); each copy of the standard library makes a pthread key and never deletes
 //! it, so that load 1,024 aborts the process; and a key's destructor that runs after unmapping
-//! crashes (rust-lang/rust#91979). So the program defines four functions of the C library's, and
+//! crashes (rust-lang/rust#91979). So the program defines functions of the C library's, and
 //! exports them to the dynamic linker, which hands them to plugins. Each finds out by address
 //! which [`Owner`] is calling, and passes on everything that is nobody's:
 //!
@@ -13,6 +13,8 @@
 //! | `__cxa_thread_atexit_impl` | keeps destructors of the host's threads in lists of our own |
 //! | `pthread_key_create`, `pthread_key_delete` | remembers whose a key is |
 //! | `pthread_create` | remembers whose a thread is |
+//! | `sigaction`, `signal` | hands no generation the handler of another |
+//! | `abort` | a destructor that panics at a thread's end does not end the host |
 //!
 //! A program that embeds this crate without exporting them is found out by [`unloading_is_off`]; its
 //! generations are quarantined instead of unloaded. So they are by design on everything but Linux
@@ -25,7 +27,11 @@
 
 use std::path::Path;
 
+mod aborts;
+mod contained;
+mod descriptors;
 mod destructors;
+mod heap;
 mod hooks;
 mod host_threads;
 mod keys;
@@ -34,6 +40,9 @@ mod owners;
 mod signals;
 mod threads;
 
+pub use descriptors::{Before, OpenedBy};
+pub(crate) use heap::Heap;
+pub use heap::Usage;
 pub use host_threads::{Errand, Errands, HostThreads};
 pub use mappings::is_mapped;
 pub use owners::Owner;
@@ -74,16 +83,37 @@ pub(crate) fn open_as<R>(owner: &Owner, path: &Path, open: impl FnOnce() -> R) -
     owners::while_loading(owner, path, open)
 }
 
+/// How often destructors are run that make the other kind's anew. glibc, too, gives up at some
+/// point (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+const ROUNDS: usize = 8;
+
 impl Owner {
     /// Runs, on this thread, the owner's destructors of thread-locals and keys. Afterwards nothing
-    /// of this thread's points into the library.
+    /// of this thread's points into the library; if that cannot be, [`Owner::aborted`] or
+    /// [`Owner::threads_to_leave`] tell.
     pub fn leave_this_thread(&self) {
-        // Either kind may make the other's anew; glibc, too, gives up after some rounds.
-        for _ in 0..4 {
-            if destructors::run(self.id()) + keys::run(self.id()) == 0 {
-                return;
-            }
+        if !destructors::has(self.id()) && !keys::has(self.id()) {
+            return;
         }
+        let mut work = || {
+            for _ in 0..ROUNDS {
+                if destructors::run(self.id()) + keys::run(self.id()) == 0 {
+                    return;
+                }
+            }
+        };
+        if contained::run(&mut work).is_err() {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("?");
+            aborts::remember(self.id(), format!("thread \"{name}\" of the host"));
+        }
+    }
+
+    /// The thread on which the destructor of a thread-local of the owner's panicked, or called
+    /// `abort` by itself, if one did.
+    #[must_use]
+    pub fn aborted(&self) -> Option<String> {
+        aborts::of(self.id())
     }
 
     /// The owner's threads that are still running.
@@ -98,10 +128,27 @@ impl Owner {
         destructors::threads_with(self.id())
     }
 
-    /// Takes back what is the process's: signal handlers that point into the library, and keys.
-    /// Nothing of the owner's may run any more.
-    pub(crate) fn take_back(&self) {
-        signals::put_back(|address| self.has(address));
+    /// Puts back the process's signal handlers that point into the library. Returns how many did:
+    /// one may be running at this very moment.
+    pub(crate) fn put_signals_back(&self) -> usize {
+        signals::put_back(|address| self.has(address))
+    }
+
+    /// Its library is unmapped: gives up its addresses, since the next may be mapped there.
+    pub(crate) fn unmapped(&self) {
+        destructors::forget(self.id());
+        keys::delete(self.id());
+        self.release();
+    }
+
+    /// Deletes the owner's keys. Nothing of the owner's may run any more.
+    pub(crate) fn delete_keys(&self) {
         keys::delete(self.id());
     }
+}
+
+/// How many pthread keys plugins have now; the process has 1,024 in all.
+#[must_use]
+pub fn plugin_keys() -> usize {
+    keys::count()
 }

@@ -90,10 +90,31 @@ pub(super) fn keep(owner: OwnerId, destructor: Destructor, object: *mut c_void) 
     kept.unwrap_or(false)
 }
 
+/// Whether the owner has any on this thread.
+pub(super) fn has(owner: OwnerId) -> bool {
+    LIST.try_with(|list| list.try_borrow().is_ok_and(|list| list.has(owner)))
+        .unwrap_or(false)
+}
+
 /// Runs an owner's destructors on this thread, the last registered first, and those that they
 /// register. Returns how many.
 pub(super) fn run(owner: OwnerId) -> usize {
     run_those(|entry| entry.owner == owner)
+}
+
+/// Forgets what an owner's last code, run by `dlclose`, has registered on this thread: it is
+/// unmapped now.
+pub(super) fn forget(owner: OwnerId) {
+    let had = LIST.try_with(|list| {
+        list.try_borrow_mut().is_ok_and(|mut list| {
+            let had = list.has(owner);
+            list.entries.retain(|entry| entry.owner != owner);
+            had
+        })
+    });
+    if had == Ok(true) {
+        count(owner, -1);
+    }
 }
 
 unsafe extern "C" fn run_all(_: *mut c_void) {

@@ -34,21 +34,35 @@ pub(super) fn forget(key: pthread_key_t) {
     keys().retain(|other| other.key != key);
 }
 
-/// Runs an owner's destructors of keys on this thread. Returns how many.
-pub(super) fn run(owner: OwnerId) -> usize {
+/// How many keys plugins have.
+pub(super) fn count() -> usize {
+    keys().len()
+}
+
+/// Whether a destructor of the owner's keys has something to do on this thread.
+pub(super) fn has(owner: OwnerId) -> bool {
+    values(owner).next().is_some()
+}
+
+/// The owner's keys that have a destructor, and a value on this thread.
+fn values(owner: OwnerId) -> impl Iterator<Item = (pthread_key_t, Destructor, *mut c_void)> {
     let with_destructor: Vec<(pthread_key_t, Destructor)> = keys()
         .iter()
         .filter(|key| key.owner == owner)
         .filter_map(|key| Some((key.key, key.destructor?)))
         .collect();
-    let mut done = 0;
-    for (key, destructor) in with_destructor {
+    with_destructor.into_iter().filter_map(|(key, destructor)| {
         // SAFETY: a key that is alive: only its owner deletes it, whose code is not running.
-        let value: *mut c_void = unsafe { libc::pthread_getspecific(key) };
-        if value.is_null() {
-            continue;
-        }
-        // SAFETY: as above. Taken out first, as POSIX has it.
+        let value = unsafe { libc::pthread_getspecific(key) };
+        (!value.is_null()).then_some((key, destructor, value))
+    })
+}
+
+/// Runs an owner's destructors of keys on this thread. Returns how many.
+pub(super) fn run(owner: OwnerId) -> usize {
+    let mut done = 0;
+    for (key, destructor, value) in values(owner) {
+        // SAFETY: alive, as above. Taken out first, as POSIX has it.
         unsafe { libc::pthread_setspecific(key, std::ptr::null()) };
         // SAFETY: the key's own destructor, of code that is still mapped, with this thread's value.
         unsafe { destructor(value) };

@@ -10,8 +10,12 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::Path,
     ptr,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
 };
+
+use replug_plugin::abi;
+
+use super::heap::Heap;
 
 /// More generations than this at once are not tracked, and stay loaded.
 const CAPACITY: usize = 4096;
@@ -23,6 +27,9 @@ const LENGTH_BITS: u32 = 28;
 static RANGES: [AtomicU64; CAPACITY] = [const { AtomicU64::new(0) }; CAPACITY];
 /// The owners' numbers; 0: free.
 static IDS: [AtomicU64; CAPACITY] = [const { AtomicU64::new(0) }; CAPACITY];
+/// Where each owner's memory comes from; null: from the C library.
+static HEAPS: [AtomicPtr<abi::Heap>; CAPACITY] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY];
 /// No slot at or beyond this was ever used.
 static USED: AtomicUsize = AtomicUsize::new(0);
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -32,24 +39,42 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct Owner {
     id: u64,
     slot: Option<usize>,
+    /// Its slot may be another's by now.
+    is_gone: AtomicBool,
 }
 
 /// An owner's number; never used again.
 pub(super) type OwnerId = u64;
 
 impl Owner {
-    /// An owner whose library is not open yet.
+    /// An owner whose library is not open yet. `heap` must live until [`Owner::release`].
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new(heap: Option<&Heap>) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let slot = IDS.iter().position(|slot| {
             slot.compare_exchange(0, id, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         });
         if let Some(slot) = slot {
+            let table = heap.map_or(ptr::null(), Heap::table);
+            HEAPS[slot].store(table.cast_mut(), Ordering::Release);
             USED.fetch_max(slot + 1, Ordering::AcqRel);
         }
-        Self { id, slot }
+        let is_gone = AtomicBool::new(false);
+        Self { id, slot, is_gone }
+    }
+
+    /// Gives its addresses up: its library is unmapped, and the next may be mapped there.
+    pub(crate) fn release(&self) {
+        if self.is_gone.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(slot) = self.slot {
+            // In this order: a slot without a range is nobody's.
+            RANGES[slot].store(0, Ordering::Release);
+            HEAPS[slot].store(ptr::null_mut(), Ordering::Release);
+            IDS[slot].store(0, Ordering::Release);
+        }
     }
 
     pub(super) fn id(&self) -> OwnerId {
@@ -60,13 +85,27 @@ impl Owner {
     /// was found.
     #[must_use]
     pub fn is_tracked(&self) -> bool {
-        self.slot
-            .is_some_and(|slot| RANGES[slot].load(Ordering::Acquire) != 0)
+        self.range() != 0
     }
 
     pub(super) fn has(&self, address: usize) -> bool {
-        self.slot
-            .is_some_and(|slot| contains(RANGES[slot].load(Ordering::Acquire), address))
+        contains(self.range(), address)
+    }
+
+    /// The address at which its library is mapped, page number 0 of its file; `None`: it is not.
+    pub(crate) fn base(&self) -> Option<usize> {
+        let first = (self.range() >> LENGTH_BITS) << PAGE_BITS;
+        (first != 0).then_some(first as usize)
+    }
+
+    /// 0: its library is not mapped.
+    fn range(&self) -> u64 {
+        match self.slot {
+            Some(slot) if !self.is_gone.load(Ordering::Acquire) => {
+                RANGES[slot].load(Ordering::Acquire)
+            }
+            _ => 0,
+        }
     }
 
     fn set_range(&self, start: usize, end: usize) {
@@ -74,22 +113,6 @@ impl Owner {
         let (first, last) = (start >> PAGE_BITS, end.div_ceil(1 << PAGE_BITS));
         let packed = ((first as u64) << LENGTH_BITS) | (last - first) as u64;
         RANGES[slot].store(packed, Ordering::Release);
-    }
-}
-
-impl Default for Owner {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            // In this order: a slot without a range is nobody's.
-            RANGES[slot].store(0, Ordering::Release);
-            IDS[slot].store(0, Ordering::Release);
-        }
     }
 }
 
@@ -101,6 +124,17 @@ fn contains(packed: u64, address: usize) -> bool {
 
 /// Whose code that address is.
 pub(super) fn of(address: usize) -> Option<OwnerId> {
+    slot_of(address)
+        .map(|slot| IDS[slot].load(Ordering::Acquire))
+        .filter(|id| *id != 0)
+}
+
+/// The heap of the library that the address is in; null if there is none.
+pub(super) fn heap_of(address: usize) -> *const abi::Heap {
+    slot_of(address).map_or(ptr::null(), |slot| HEAPS[slot].load(Ordering::Acquire))
+}
+
+fn slot_of(address: usize) -> Option<usize> {
     let used = USED.load(Ordering::Acquire);
     if used == 0 {
         return None;
@@ -115,11 +149,10 @@ pub(super) fn of(address: usize) -> Option<OwnerId> {
     })
 }
 
-fn find(used: usize, address: usize) -> Option<OwnerId> {
-    let slot = RANGES[..used]
+fn find(used: usize, address: usize) -> Option<usize> {
+    RANGES[..used]
         .iter()
-        .position(|range| contains(range.load(Ordering::Acquire), address))?;
-    Some(IDS[slot].load(Ordering::Acquire)).filter(|id| *id != 0)
+        .position(|range| contains(range.load(Ordering::Acquire), address))
 }
 
 /// What a thread is opening.
@@ -214,7 +247,7 @@ mod tests {
 
     #[test]
     fn an_address_is_its_owners_until_the_owner_is_gone() {
-        let (first, second) = (Owner::new(), Owner::new());
+        let (first, second) = (Owner::new(None), Owner::new(None));
         let base = 0x7000_0000_0000;
         first.set_range(base, base + 0x3001);
         second.set_range(base + 0x8000, base + 0x9000);
@@ -223,8 +256,9 @@ mod tests {
         assert_eq!(of(base + 0x4000), None);
         assert_eq!(of(base - 1), None);
         assert_eq!(of(base + 0x8fff), Some(second.id()));
-        drop(first);
+        first.release();
         assert_eq!(of(base), None);
+        assert!(!first.has(base));
         assert_eq!(of(base + 0x8000), Some(second.id()));
     }
 

@@ -2,7 +2,12 @@
 
 use std::{collections::HashMap, mem::MaybeUninit, ptr, sync::OnceLock};
 
-use libc::c_int;
+use libc::{c_int, sighandler_t};
+
+use super::{
+    hooks,
+    owners::{self, OwnerId},
+};
 
 /// The host's own handlers, and the defaults: what there was before any plugin.
 static BEFORE: OnceLock<HashMap<c_int, libc::sigaction>> = OnceLock::new();
@@ -16,34 +21,69 @@ pub(super) fn remember() {
     });
 }
 
+/// What a plugin that replaces a handler is told was there before. Never another generation's: it
+/// would go on calling that after it is unmapped, as `signal-hook` and tokio do.
+pub(super) fn hide_from(caller: Option<OwnerId>, signal: c_int, old: &mut libc::sigaction) {
+    if is_anothers(caller, old.sa_sigaction) {
+        *old = before(signal, old);
+    }
+}
+
+/// The same for a handler alone.
+pub(super) fn handler_for(
+    caller: Option<OwnerId>,
+    signal: c_int,
+    old: sighandler_t,
+) -> sighandler_t {
+    if !is_anothers(caller, old) {
+        return old;
+    }
+    BEFORE
+        .get()
+        .and_then(|before| before.get(&signal))
+        .map_or(libc::SIG_DFL, |action| action.sa_sigaction)
+}
+
+fn is_anothers(caller: Option<OwnerId>, handler: usize) -> bool {
+    caller.is_some_and(|caller| owners::of(handler).is_some_and(|owner| owner != caller))
+}
+
+/// The host's own action, or the default.
+fn before(signal: c_int, now: &libc::sigaction) -> libc::sigaction {
+    let default = libc::sigaction {
+        sa_sigaction: libc::SIG_DFL,
+        ..*now
+    };
+    let before = BEFORE.get().and_then(|before| before.get(&signal).copied());
+    before.unwrap_or(default)
+}
+
 /// Puts back the host's own for each signal whose handler is in the library, since the next such
-/// signal would jump into what is no longer there.
-pub(super) fn put_back(is_its: impl Fn(usize) -> bool) {
+/// signal would jump into what is no longer there. Returns for how many.
+pub(super) fn put_back(is_its: impl Fn(usize) -> bool) -> usize {
+    let mut count = 0;
     for signal in 1..=libc::SIGRTMAX() {
         let Some(action) = look(signal) else { continue };
         if !is_its(action.sa_sigaction) {
             continue;
         }
-        let default = libc::sigaction {
-            sa_sigaction: libc::SIG_DFL,
-            ..action
-        };
-        let before = BEFORE.get().and_then(|before| before.get(&signal).copied());
-        let action = before.unwrap_or(default);
+        let action = before(signal, &action);
         // SAFETY: a whole action, which was valid before; its code is the host's, or the default.
-        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        unsafe { hooks::real_sigaction(signal, &raw const action, ptr::null_mut()) };
+        count += 1;
         tracing::warn!(
             event = "signal-handler-left",
             signal,
             "a plugin left its handler of signal {signal}; the host's is back",
         );
     }
+    count
 }
 
 fn look(signal: c_int) -> Option<libc::sigaction> {
     let mut action = MaybeUninit::uninit();
     // SAFETY: only asks; signals that cannot be asked about are an error.
-    let status = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    let status = unsafe { hooks::real_sigaction(signal, ptr::null(), action.as_mut_ptr()) };
     // SAFETY: filled by the call above, when it says so.
     (status == 0).then(|| unsafe { action.assume_init() })
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::owners::OwnerId;
+use super::{aborts, owners::OwnerId};
 
 pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -51,6 +51,8 @@ fn census() -> MutexGuard<'static, Census> {
 thread_local! {
     /// 0: this thread is the host's.
     static OWNER: Cell<OwnerId> = const { Cell::new(0) };
+    /// A plugin's thread whose work is done: only destructors are still run.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
 pub(super) fn this_is_a_plugins() -> bool {
@@ -128,7 +130,27 @@ pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
         entry.id = id;
         entry.since = since;
     }
-    start(argument)
+    let result = start(argument);
+    ENDING.set(true);
+    result
+}
+
+/// Called in the place of `abort`. On a plugin's thread that is at its end a destructor has
+/// panicked, and the standard library would end the host for it: the thread stays instead, for
+/// ever, and with it the library. On any other thread it returns.
+pub(super) fn stay_if_ending() {
+    let ending = ENDING.try_with(Cell::get).unwrap_or(false);
+    let Some(owner) = owner_of_this().filter(|_| ending) else {
+        return;
+    };
+    // SAFETY: takes nothing.
+    let id = unsafe { libc::gettid() };
+    let name = name(id);
+    aborts::remember(owner, format!("thread \"{name}\" ({id}) of its own"));
+    loop {
+        // SAFETY: waits for a signal, again and again.
+        unsafe { libc::pause() };
+    }
 }
 
 pub(super) fn of(owner: OwnerId) -> Vec<PluginThread> {
