@@ -1,9 +1,13 @@
-//! The host's own pages.
+//! The host's own pages, and commands to it.
 
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::{Extension, Router as Pages, http::StatusCode, response::IntoResponse};
 use http::Uri;
+
+mod control;
+
+pub use control::{Control, ControlError, ReloadQuery, Serving};
 
 use crate::{loader::Peer, router::Router};
 

@@ -2,10 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
+mod client;
 mod dev;
 mod inspect;
 mod output;
+mod reload;
 mod serve;
+mod status;
 
 use crate::exit_code::ExitCode;
 
@@ -23,6 +26,10 @@ enum Command {
     Serve(serve::Args),
     /// Build the plugin in a directory, serve it, and rebuild and reload it on save.
     Dev(dev::Args),
+    /// Say what a running host serves, and how that does.
+    Status(status::Args),
+    /// Reload an app of a running host, though its file be the same.
+    Reload(reload::Args),
     /// Say what a file is, and whether it would be taken, without running any of its code.
     Inspect(inspect::Args),
 }
@@ -45,6 +52,8 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Reload(args) => reload::run(args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use axum::response::IntoResponse as _;
 use http::{Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
 use hyper::body::Incoming;
+use replug_plugin::glue::guard::Caught;
 use tower_service::Service as _;
 
 mod body;
@@ -22,7 +23,10 @@ pub use connection::Connection;
 
 use crate::{
     generation::Lease,
-    loader::{CallError, Peer, RequestInfo},
+    loader::{
+        CallError, Peer, RequestInfo,
+        backtrace::{self, Panicked},
+    },
     router::Router,
 };
 use body::Cut;
@@ -64,6 +68,9 @@ impl Dispatcher {
         }) else {
             return Ok(self.own_page(request, peer).await);
         };
+        if lease.is_exhausted() {
+            return Ok(Failure::Exhausted.into_response(&lease, id));
+        }
         let result = if upgrade::wanted(&request) {
             upgrade::tunnel(request, &lease, uri.as_deref(), peer, id).await
         } else {
@@ -105,6 +112,8 @@ enum Failure {
     Call(CallError),
     /// The drain deadline passed before the app had begun to answer.
     Cut,
+    /// It uses more memory than it may.
+    Exhausted,
     /// The tunnel to the app broke before it had answered.
     Tunnel(hyper::Error),
 }
@@ -129,6 +138,7 @@ impl Failure {
                     "panicked: {}",
                     caught.message,
                 );
+                log_stack(lease, id, &caught);
                 (StatusCode::INTERNAL_SERVER_ERROR, "the application failed")
             }
             Self::Call(error) => {
@@ -144,6 +154,10 @@ impl Failure {
             Self::Cut => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the application was replaced and did not finish",
+            ),
+            Self::Exhausted => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the application uses more memory than it may",
             ),
             Self::Tunnel(error) => {
                 tracing::warn!(
@@ -167,6 +181,15 @@ impl Failure {
         }
         response.map(DispatchBody::own)
     }
+}
+
+fn log_stack(lease: &Lease, request: u64, caught: &Caught) {
+    let who = Panicked {
+        app: lease.app.clone(),
+        generation: lease.id,
+        request: Some(request),
+    };
+    backtrace::log(who, caught, &lease.footprint);
 }
 
 async fn call(

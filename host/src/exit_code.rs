@@ -17,6 +17,8 @@ pub enum ExitCode {
     Refused = 4,
     /// A new generation was loaded, did worse than the old one, and was rolled back.
     RolledBack = 5,
+    /// No host answers where commands are sent.
+    NoHost = 6,
     /// Something waited for did not come in time. The number is that of `timeout(1)`.
     Timeout = 124,
     /// A second SIGINT ended the host before it had drained: 128 and the signal's number, as

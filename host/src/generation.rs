@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     id::{AppName, Digest, GenerationId},
-    loader::{Plugin, Running},
+    loader::{Footprint, Plugin, Running},
+    process::OpenedBy,
 };
 
 /// A generation that takes or has taken requests.
@@ -34,8 +35,25 @@ pub struct Generation {
     pub since: Instant,
     /// Tells generations of one run of the host apart, whatever their app.
     pub serial: u64,
+    /// What it has in the process.
+    pub footprint: Footprint,
+    /// New requests are turned away for as long as it uses more memory than it may.
+    turns_away: AtomicBool,
     cut: Arc<Cut>,
     plugin: Plugin,
+}
+
+impl Generation {
+    /// From now on, no new request is taken while it uses more memory than it may.
+    pub fn turn_away_when_exhausted(&self) {
+        self.turns_away.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a new request is to be turned away.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.turns_away.load(Ordering::Relaxed) && self.footprint.exceeds_its_limit()
+    }
 }
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -72,6 +90,12 @@ impl Cut {
 pub struct Lease(pub(crate) Arc<Generation>);
 
 impl Lease {
+    /// How many leases there are, this one among them.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// The plugin. A clone of it keeps the generation from being stopped, too.
     #[must_use]
     pub fn plugin(&self) -> &Plugin {
@@ -98,6 +122,8 @@ impl std::ops::Deref for Lease {
 pub struct Live {
     /// What requests take copies of.
     pub lease: Lease,
+    /// Descriptors that came up with it.
+    pub opened: Option<OpenedBy>,
     last: oneshot::Receiver<Running>,
 }
 
@@ -114,6 +140,7 @@ impl Live {
     #[must_use]
     pub fn new(running: Running, app: AppName, id: GenerationId, digest: Digest) -> Self {
         let (sender, last) = oneshot::channel();
+        let footprint = running.footprint();
         let plugin = running.share(move |running| {
             // Who owned the generation is gone only when the whole host is; then the process's
             // end is what unloads.
@@ -129,9 +156,12 @@ impl Live {
                 digest,
                 since,
                 serial,
+                footprint,
+                turns_away: AtomicBool::new(false),
                 cut,
                 plugin,
             })),
+            opened: None,
             last,
         }
     }
@@ -139,7 +169,7 @@ impl Live {
     /// Gives up the owner's own lease, and waits for the others.
     #[must_use]
     pub fn drain(self) -> Draining {
-        let Self { lease, last } = self;
+        let Self { lease, last, .. } = self;
         let cut = Arc::clone(lease.cut());
         let generation = Arc::downgrade(&lease.0);
         drop(lease);

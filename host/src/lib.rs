@@ -23,7 +23,8 @@ pub mod router;
 pub mod dispatch;
 pub mod reload;
 
-pub mod admin;
 pub mod server;
+
+pub mod admin;
 
 pub mod cli;

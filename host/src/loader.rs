@@ -21,14 +21,17 @@ use hyper::body::Incoming;
 use replug_plugin::{abi, glue::guard::Caught};
 use tokio::io::DuplexStream;
 
+pub mod backtrace;
 mod call;
 mod context;
+mod footprint;
 mod library;
 mod request;
 mod slots;
 mod stream;
 
 pub use call::{Call, CallError, ResponseBody};
+pub use footprint::Footprint;
 pub use library::{LoadError, Loaded, load};
 pub use request::{Peer, RequestInfo};
 
@@ -75,6 +78,8 @@ pub enum StopReason {
     HostShutdown,
     /// It was started, but never served.
     Abandoned,
+    /// It used more memory than its limit allows, and a fresh generation serves.
+    MemoryLimit,
 }
 
 impl StopReason {
@@ -84,6 +89,7 @@ impl StopReason {
             Self::Removal => abi::REASON_REMOVAL,
             Self::HostShutdown => abi::REASON_HOST_SHUTDOWN,
             Self::Abandoned => abi::REASON_ABANDONED,
+            Self::MemoryLimit => abi::REASON_MEMORY_LIMIT,
         }
     }
 }
@@ -95,6 +101,7 @@ impl fmt::Display for StopReason {
             Self::Removal => "removal",
             Self::HostShutdown => "host-shutdown",
             Self::Abandoned => "abandoned",
+            Self::MemoryLimit => "memory-limit",
         })
     }
 }
@@ -104,9 +111,10 @@ impl Loaded {
     /// thread.
     ///
     /// # Errors
-    /// When the function fails or panics; the library is closed again then.
-    pub fn setup(self, facts: &SetupFacts) -> Result<Running, SetupError> {
-        let context = Context::new(facts.name.clone(), facts.generation);
+    /// When the function fails or panics; with what is left of it, to be unloaded.
+    pub fn setup(self, facts: &SetupFacts) -> Result<Running, Box<(SetupError, Stopped)>> {
+        let footprint = Footprint::of(&self.library);
+        let context = Context::new(facts.name.clone(), facts.generation, footprint.clone());
         let path = self
             .library
             .source()
@@ -151,20 +159,23 @@ impl Loaded {
         // SAFETY: filled by the plugin for us.
         let caught = unsafe { outcome.failure.adopt() };
         self.library.owner().leave_this_thread();
-        if let Err((_, reason)) = self.library.close() {
-            tracing::warn!(
-                event = "quarantined",
-                app = facts.name.as_str(),
-                generation = facts.generation.get(),
-                reason,
-                "its setup failed, and its library stays loaded",
-            );
-        }
-        Err(if status == abi::PANICKED {
+        let error = if status == abi::PANICKED {
+            let who = backtrace::Panicked {
+                app: facts.name.clone(),
+                generation: facts.generation,
+                request: None,
+            };
+            backtrace::log(who, &caught, &footprint);
             SetupError::Panicked(caught)
         } else {
             SetupError::Failed(caught.message)
-        })
+        };
+        let stopped = Stopped {
+            slots: Arc::default(),
+            library: self.library,
+            context,
+        };
+        Err(Box::new((error, stopped)))
     }
 }
 
@@ -200,6 +211,12 @@ pub struct StopReport {
 }
 
 impl Running {
+    /// What it has in the process.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(&self.library)
+    }
+
     /// Makes it callable. When the last clone of the plugin, and everything that came out of it,
     /// has been dropped, `on_last` gets the app back to stop it.
     pub fn share(self, on_last: impl FnOnce(Self) + Send + 'static) -> Plugin {
@@ -269,6 +286,12 @@ pub struct Quarantine {
 }
 
 impl Stopped {
+    /// What it still has in the process.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(&self.library)
+    }
+
     /// What the threads that have run its code have to do before it can be unloaded.
     pub fn leaving(&self) -> impl Fn() + Send + Sync + 'static {
         let owner = Arc::clone(self.library.owner());

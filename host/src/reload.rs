@@ -13,23 +13,27 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod command;
 mod error;
 mod event;
 mod first_round;
 mod load;
+mod renewal;
 mod retire;
+mod retiring;
 mod slot;
+mod status;
 mod thread;
 
+pub use command::Reply;
 pub use error::ReloadError;
 pub use event::Handle;
 pub use first_round::FirstRound;
+pub use status::{AppStatus, FootprintStatus, RetiringStatus, ServingStatus, Status};
 
 use crate::{
-    app::App,
     artifact::{OpenError, StageError, StagingArea},
-    config::{AppDefaults, Config, Mount},
-    generation::Live,
+    config::{Config, Mount},
     id::ArtifactPath,
     loader::StopReason,
     process::HostThreads,
@@ -39,7 +43,8 @@ use crate::{
 use event::{Event, Shutdown};
 use first_round::FirstRoundState;
 use load::{Job, Started};
-use slot::{Place, Slot, Work};
+use retiring::Retiring;
+use slot::{Cause, Place, Refusal, Slot, Work};
 
 /// How long a file that is not whole may stay so before that is reported.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -65,7 +70,10 @@ pub struct Reloader {
     events: mpsc::UnboundedReceiver<Event>,
     slots: HashMap<ArtifactPath, Slot>,
     first: Option<FirstRoundState>,
-    retiring: usize,
+    /// Generations on their way out, the oldest first; those that stay for good among them.
+    retiring: Vec<Arc<Retiring>>,
+    /// How many of them a task is busy with.
+    busy: usize,
     all_end: CancellationToken,
     ending: Option<Ending>,
     serial: u64,
@@ -107,7 +115,8 @@ impl Reloader {
             events,
             slots: HashMap::new(),
             first: None,
-            retiring: 0,
+            retiring: Vec::new(),
+            busy: 0,
             all_end: CancellationToken::new(),
             ending: None,
             serial: 0,
@@ -125,7 +134,7 @@ impl Reloader {
                 path.clone(),
                 Slot::new(mount.map_or(Place::ByName, Place::Fixed)),
             );
-            self.begin_load(&path);
+            self.begin_load(&path, Cause::Change);
         }
         self.take_first_round();
         while let Some(event) = self.events.recv().await {
@@ -134,11 +143,15 @@ impl Reloader {
                 Event::Watched(WatchEvent::Removed(path)) => self.removed(&path),
                 Event::Loaded { path, result } => self.loaded(&path, *result),
                 Event::SecondLook(path) => self.look_again(&path),
-                Event::Retired => self.retired(),
+                Event::Left(leftover) => self.unload(*leftover),
+                Event::Retired { retiring, outcome } => self.retired(&retiring, outcome),
+                Event::Exhausted { path, generation } => self.exhausted(&path, generation),
+                Event::Reload { app, force, reply } => self.asked_to_reload(&app, force, reply),
+                Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Shutdown(Shutdown::Tell) => self.announce(),
                 Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
             }
-            if self.ending.is_some() && self.retiring == 0 {
+            if self.ending.is_some() && self.busy == 0 {
                 break;
             }
         }
@@ -153,8 +166,8 @@ impl Reloader {
             .entry(path.clone())
             .or_insert_with(|| Slot::new(Place::ByName));
         match &mut slot.work {
-            Work::Idle => self.begin_load(path),
-            Work::Loading { again, removed } => {
+            Work::Idle => self.begin_load(path, Cause::Change),
+            Work::Loading { again, removed, .. } => {
                 *again = true;
                 *removed = false;
             }
@@ -168,18 +181,24 @@ impl Reloader {
             .get(path)
             .is_some_and(|slot| slot.waited && slot.work.is_idle())
         {
-            self.begin_load(path);
+            self.begin_load(path, Cause::Change);
         }
     }
 
-    fn begin_load(&mut self, path: &ArtifactPath) {
+    fn begin_load(&mut self, path: &ArtifactPath, cause: Cause) {
         if self.ending.is_some() {
             return;
         }
+        let hold = self.hold(path, cause);
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
+        slot.held = hold.is_some();
+        if let Some(error) = hold {
+            return self.refused(path, error);
+        }
         slot.work = Work::Loading {
+            cause,
             again: false,
             removed: false,
         };
@@ -192,7 +211,8 @@ impl Reloader {
             config: Arc::clone(&self.config),
             router: Arc::clone(&self.router),
             staging: Arc::clone(&self.staging),
-            loaded: slot.loaded(),
+            loaded: slot.loaded().filter(|_| cause == Cause::Change),
+            sender: self.sender.clone(),
         };
         let (path, sender) = (path.clone(), self.sender.clone());
         tokio::spawn(async move {
@@ -231,17 +251,34 @@ impl Reloader {
             self.forget_if_gone(path, &work);
             return;
         }
+        let reason = match work {
+            Work::Loading {
+                cause: Cause::Memory,
+                ..
+            } => StopReason::MemoryLimit,
+            _ => StopReason::Reload,
+        };
+        let again = matches!(work, Work::Loading { again: true, .. });
+        // Who asked while it was loaded waits for the next.
+        let waiting = if again {
+            std::mem::take(&mut slot.waiting)
+        } else {
+            Vec::new()
+        };
         match result {
-            Ok(started) => self.swap_in(path, started),
+            Ok(started) => self.swap_in(path, started, reason),
             Err(error) => self.refused(path, error),
         }
-        if matches!(work, Work::Loading { again: true, .. }) {
-            self.begin_load(path);
+        if let Some(slot) = self.slots.get_mut(path) {
+            slot.waiting.extend(waiting);
+        }
+        if again {
+            self.begin_load(path, Cause::Change);
         }
     }
 
     /// Makes a started generation the one that answers.
-    fn swap_in(&mut self, path: &ArtifactPath, started: Started) {
+    fn swap_in(&mut self, path: &ArtifactPath, started: Started, reason: StopReason) {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
@@ -250,16 +287,23 @@ impl Reloader {
             slot.blocked_on = Some(taken.mount.clone());
             let error = ReloadError::Mount(taken);
             error.log(path, Some(&started.app.name), slot.live_generation());
+            refuse(slot, &error);
             self.abandon(Ok(started));
             return;
         }
         slot.blocked_on = None;
         slot.waited = false;
+        slot.refusal = None;
         slot.next = started.live.lease.id.next();
         let mount = started.app.mount.clone();
+        let serving = Reply::Serving {
+            app: started.app.name.to_string(),
+            generation: started.live.lease.id.get(),
+        };
         let previous = slot.take_over(started, &self.router);
+        slot.answer(&serving);
         if let Some((app, live)) = previous {
-            self.retire(&app, live, StopReason::Reload, None);
+            self.retire(&app, live, reason, None);
             if app.mount != mount {
                 self.unblock(&app.mount);
             }
@@ -275,7 +319,10 @@ impl Reloader {
             _ => None,
         };
         match error {
-            ReloadError::Unchanged => return,
+            ReloadError::Unchanged => {
+                slot.refusal = None;
+                return;
+            }
             ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
                 self.watcher.unread(path);
             }
@@ -294,6 +341,7 @@ impl Reloader {
             return;
         }
         slot.waited = false;
+        refuse(slot, &error);
         error.log(path, slot.name(), slot.live_generation());
     }
 
@@ -301,7 +349,7 @@ impl Reloader {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
-        if let Work::Loading { removed, again } = &mut slot.work {
+        if let Work::Loading { removed, again, .. } = &mut slot.work {
             *removed = true;
             *again = false;
         }
@@ -340,6 +388,7 @@ impl Reloader {
         if let Work::Loading {
             removed: true,
             again: false,
+            ..
         } = work
         {
             self.drop_slot(path);
@@ -363,34 +412,6 @@ impl Reloader {
         if let Ok(Started { app, live, .. }) = result {
             self.retire(&app, live, StopReason::Abandoned, None);
         }
-    }
-
-    fn retire(&mut self, app: &App, live: Live, reason: StopReason, deadline: Option<Instant>) {
-        self.retiring += 1;
-        let AppDefaults {
-            drain,
-            cleanup_timeout,
-            ..
-        } = self.config.defaults;
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + drain);
-        let plan = retire::Plan {
-            app: app.name.clone(),
-            reason,
-            deadline,
-            cleanup_timeout,
-            host_threads: Arc::clone(&self.host_threads),
-            ending: self.all_end.clone(),
-        };
-        let sender = self.sender.clone();
-        tokio::spawn(async move {
-            // Sent even if the task is lost on the way: the host's end waits for it.
-            let _retired = OnDrop(Some(|| drop(sender.send(Event::Retired))));
-            retire::run(plan, live).await;
-        });
-    }
-
-    fn retired(&mut self) {
-        self.retiring -= 1;
     }
 
     fn announce(&mut self) {
@@ -431,13 +452,12 @@ impl Reloader {
     }
 }
 
-/// Does something when it is dropped.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        if let Some(f) = self.0.take() {
-            f();
-        }
-    }
+/// Keeps the reason for status, and tells who asked for the reload.
+fn refuse(slot: &mut Slot, error: &ReloadError) {
+    let (reason, remedy) = (error.to_string(), error.remedy());
+    slot.answer(&Reply::Refused {
+        reason: reason.clone(),
+        remedy: remedy.clone(),
+    });
+    slot.refusal = Some(Refusal { reason, remedy });
 }

@@ -14,13 +14,14 @@ mod http_thread;
 mod listener;
 
 pub use listener::{BindError, Listeners};
+pub(crate) use listener::{SocketFile, bind_unix};
 
 use crate::{dispatch::Dispatcher, process::HostThreads};
 use http_thread::HttpThread;
 use listener::AsyncListener;
 
 /// How long to wait before accepting again when the process has no descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The running server.
 #[derive(Debug)]

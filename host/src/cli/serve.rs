@@ -15,9 +15,9 @@ pub(super) use options::Options;
 
 use super::output::{LogArgs, print_error};
 use crate::{
-    admin,
+    admin::{self, Control},
     artifact::StagingArea,
-    config::{Config, Mount, Source},
+    config::{Config, ControlSocket, Mount, Source},
     dispatch::Dispatcher,
     exit_code::ExitCode,
     id::ArtifactPath,
@@ -97,6 +97,7 @@ async fn start(
     // Bound before any plugin's code runs: a port that is taken is found out at once.
     let listeners =
         Listeners::bind(&config.listen).map_err(|error| cannot_start(&error, error.remedy()))?;
+    let control = bind_control(&config)?;
     let staging = StagingArea::new(config.staging_dir.as_deref())
         .map_err(|error| cannot_start(&error, error.remedy()))?;
     let (sender, watch_events) = mpsc::unbounded_channel();
@@ -113,6 +114,13 @@ async fn start(
         watcher,
         watch_events,
     );
+    let _control = match control
+        .map(|control| control.serve(handle.clone()))
+        .transpose()
+    {
+        Ok(control) => control,
+        Err(error) => return Err(cannot_start(&error, "raise the limit of open files")),
+    };
     let wanted = wanted(&config.sources, &mut reloader)?;
     let (tell, told) = oneshot::channel();
     let actor = tokio::spawn(reloader.run(wanted, tell));
@@ -175,6 +183,29 @@ async fn start(
         signal = signals.next() => {
             tracing::warn!(event = "stopped-at-once", signal, "{signal}: stopping at once");
             Ok(if signal == "SIGINT" { ExitCode::Interrupted } else { ExitCode::Terminated })
+        }
+    }
+}
+
+/// The control socket. The usual place may be another host's; then this one does without.
+fn bind_control(config: &Config) -> Result<Option<Control>, ExitCode> {
+    let Some(place) = &config.control else {
+        return Ok(None);
+    };
+    match (Control::bind(place), place) {
+        (Ok(control), _) => {
+            tracing::info!(event = "control", path = %place, "taking commands on {place}");
+            Ok(Some(control))
+        }
+        (Err(error), ControlSocket::Named(_)) => Err(cannot_start(&error, error.remedy())),
+        (Err(error), ControlSocket::Usual(_)) => {
+            tracing::warn!(
+                event = "no-control",
+                reason = %error,
+                remedy = error.remedy(),
+                "`replug status` and `replug reload` do not reach this host",
+            );
+            Ok(None)
         }
     }
 }

@@ -96,15 +96,18 @@ impl DispatchBody {
 fn log_failure(lease: &Lease, request: u64, error: &BodyError) {
     let (app, generation) = (lease.app.as_str(), lease.id.get());
     match error {
-        BodyError::Panicked(caught) => tracing::error!(
-            event = "handler-panicked",
-            app,
-            generation,
-            request,
-            location = caught.location,
-            "panicked in a response's body: {}",
-            caught.message,
-        ),
+        BodyError::Panicked(caught) => {
+            tracing::error!(
+                event = "handler-panicked",
+                app,
+                generation,
+                request,
+                location = caught.location,
+                "panicked in a response's body: {}",
+                caught.message,
+            );
+            super::log_stack(lease, request, caught);
+        }
         BodyError::Failed(reason) => tracing::warn!(
             event = "body-failed",
             app,

@@ -10,9 +10,16 @@ use std::{
     },
 };
 
-use replug_plugin::{abi, glue::guard};
+use replug_plugin::{
+    abi,
+    glue::guard::{self, Caught},
+};
 use serde_json::{Map, json};
 
+use super::{
+    Footprint,
+    backtrace::{self, Panicked},
+};
 use crate::{
     id::{AppName, GenerationId},
     telemetry::{self, Level, Record},
@@ -35,6 +42,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 struct Owner {
     app: AppName,
     generation: GenerationId,
+    footprint: Footprint,
 }
 
 /// A generation's number with the host's functions, for as long as this lives.
@@ -42,10 +50,15 @@ struct Owner {
 pub(super) struct Context(u64);
 
 impl Context {
-    pub(super) fn new(app: AppName, generation: GenerationId) -> Self {
+    pub(super) fn new(app: AppName, generation: GenerationId, footprint: Footprint) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
-        contexts.insert(number, Owner { app, generation });
+        let owner = Owner {
+            app,
+            generation,
+            footprint,
+        };
+        contexts.insert(number, owner);
         Self(number)
     }
 
@@ -75,9 +88,33 @@ unsafe extern "C" fn log(context: u64, record: *const abi::LogRecord) {
     guard::contain(|| {
         // SAFETY: the ABI: what a record points to is valid during the call.
         let mut record = unsafe { read(raw) };
-        record.app = owner.map(|owner| (owner.app.to_string(), Some(owner.generation.get())));
+        if let Some(owner) = &owner {
+            record.app = Some((owner.app.to_string(), Some(owner.generation.get())));
+        }
         telemetry::write(&record);
+        if let Some(owner) = owner.filter(|_| raw.frame_count > 0) {
+            // SAFETY: the ABI: what a record points to is valid during the call.
+            let frames = unsafe { std::slice::from_raw_parts(raw.frames, raw.frame_count) };
+            log_stack(owner, &record, frames);
+        }
     });
+}
+
+/// A panic that nothing in the plugin caught.
+fn log_stack(owner: Owner, record: &Record, frames: &[usize]) {
+    let fields = record.fields.get("fields");
+    let location = fields.and_then(|fields| fields["location"].as_str());
+    let caught = Caught {
+        message: String::new(),
+        location: location.unwrap_or_default().to_owned(),
+        frames: frames.to_vec(),
+    };
+    let who = Panicked {
+        app: owner.app,
+        generation: owner.generation,
+        request: record.request,
+    };
+    backtrace::log(who, &caught, &owner.footprint);
 }
 
 /// # Safety

@@ -14,9 +14,9 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use replug_plugin::{abi, manifest::Manifest};
 
 use crate::{
-    artifact::Inspected,
+    artifact::{Inspected, Warning},
     id::ArtifactPath,
-    process::{self, Owner},
+    process::{self, Heap, Owner, Usage},
 };
 
 /// Why an inspected artifact could not be loaded.
@@ -25,6 +25,9 @@ pub enum LoadError {
     /// The dynamic linker refuses it.
     #[error("the dynamic linker cannot open it: {0}")]
     Open(String),
+    /// There is no memory for its heap.
+    #[error("there is no memory for it")]
+    Memory,
     /// Its table is missing.
     #[error("it exports no `{}`", abi::PLUGIN_SYMBOL)]
     Symbol(String),
@@ -52,6 +55,7 @@ impl LoadError {
                 "check with `ldd` that every library it needs is installed, and that it was built \
                  for this system's C library"
             }
+            Self::Memory => "free some memory, or give the host more",
             Self::Symbol(_) | Self::Table { .. } => {
                 "rebuild it with the replug-plugin crate of this version"
             }
@@ -70,43 +74,58 @@ pub struct Loaded {
     pub(super) library: Library,
 }
 
-/// Opens a private copy. Its constructors run here.
+/// Opens a private copy. Its constructors run here. `usage` will tell how much memory it uses, if
+/// its allocator is Replug's.
 ///
 /// # Errors
 /// When the dynamic linker refuses it, or its table is not what its manifest says.
-pub fn load(inspected: Inspected) -> Result<Loaded, LoadError> {
+pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError> {
     let path = inspected.staged_path();
     // `RTLD_LOCAL`: neither another plugin nor the host can link to its symbols. `RTLD_NOW`: what
     // is missing is found out here, and not in the middle of a request.
     // SAFETY: the file is a private copy, complete, of our architecture, and says that it is a
     // plugin of our ABI; that its constructors behave is the operator's trust in it.
     let open = || unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-    let owner = Owner::new();
+    let heap = Heap::new(usage).ok_or(LoadError::Memory)?;
+    let owner = Owner::new(Some(&heap));
     let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
-    let handle =
-        process::open_as(&owner, path, open).map_err(|error| LoadError::Open(error_text(error)))?;
+    let opened = process::open_as(&owner, path, open);
+    if opened.is_err() {
+        owner.unmapped();
+    }
     drop(alone);
+    let handle = opened.map_err(|error| LoadError::Open(error_text(error)))?;
     // What its constructors left on this thread, which is about to end.
     owner.leave_this_thread();
-    // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
-    let symbol = unsafe { handle.get::<*const abi::PluginTable>(abi::PLUGIN_SYMBOL.as_bytes()) };
-    let address = symbol
-        .map(|symbol| symbol.into_raw())
-        .map_err(|e| LoadError::Symbol(error_text(e)))?;
-    let table = NonNull::new(address.cast::<abi::PluginTable>())
-        .ok_or_else(|| LoadError::Symbol("null".to_owned()))?;
-    let library = Library {
-        table,
+    let mut library = Library {
+        table: NonNull::dangling(),
         handle: ManuallyDrop::new(handle),
-        owner: ManuallyDrop::new(Arc::new(owner)),
+        owner: Arc::new(owner),
+        heap: ManuallyDrop::new(heap),
         inspected: ManuallyDrop::new(inspected),
     };
+    match find_table(&library.handle) {
+        Ok(table) => library.table = table,
+        Err(error) => {
+            let _ = library.close();
+            return Err(error);
+        }
+    }
     let (found, expected) = (library.table().size, size_of::<abi::PluginTable>());
     if found < expected {
         let _ = library.close();
         return Err(LoadError::Table { found, expected });
     }
     Ok(Loaded { library })
+}
+
+fn find_table(handle: &Handle) -> Result<NonNull<abi::PluginTable>, LoadError> {
+    // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
+    let symbol = unsafe { handle.get::<*const abi::PluginTable>(abi::PLUGIN_SYMBOL.as_bytes()) };
+    let address = symbol
+        .map(|symbol| symbol.into_raw())
+        .map_err(|e| LoadError::Symbol(error_text(e)))?;
+    NonNull::new(address.cast()).ok_or_else(|| LoadError::Symbol("null".to_owned()))
 }
 
 fn error_text(error: libloading::Error) -> String {
@@ -122,7 +141,8 @@ fn error_text(error: libloading::Error) -> String {
 pub(super) struct Library {
     table: NonNull<abi::PluginTable>,
     handle: ManuallyDrop<Handle>,
-    owner: ManuallyDrop<Arc<Owner>>,
+    owner: Arc<Owner>,
+    heap: ManuallyDrop<Heap>,
     inspected: ManuallyDrop<Inspected>,
 }
 
@@ -159,6 +179,10 @@ impl Library {
         &self.owner
     }
 
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        self.heap.usage()
+    }
+
     /// Why it cannot be closed now, if so. All threads must have left it before.
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         if let Some(reason) = process::unloading_is_off() {
@@ -172,6 +196,11 @@ impl Library {
         if !self.owner.is_tracked() {
             let reason = "it could not be told where it is mapped, or too many are";
             return Some(Obstacle::ForGood(reason.to_owned()));
+        }
+        if let Some(thread) = self.owner.aborted() {
+            return Some(Obstacle::ForGood(format!(
+                "the destructor of a thread-local panicked on {thread}, and was left unfinished"
+            )));
         }
         let threads = self.owner.threads();
         if let Some(first) = threads.first() {
@@ -187,15 +216,19 @@ impl Library {
             )));
         }
         let left = self.owner.threads_to_leave();
-        (left > 0).then(|| {
-            Obstacle::Passing(format!(
+        if left > 0 {
+            return Some(Obstacle::Passing(format!(
                 "{left} threads of the host still have its thread-locals"
-            ))
+            )));
+        }
+        (self.owner.put_signals_back() > 0).then(|| {
+            // By the next try it has come back, if it was just called.
+            Obstacle::Passing("a signal handler of its was in place until now".to_owned())
         })
     }
 
-    /// Closes it if nothing stands against that, looks whether it is gone, and then deletes its
-    /// file: backtraces and debuggers read it as long as it is mapped.
+    /// Closes it if nothing stands against that, looks whether it is gone, and then frees its
+    /// memory and deletes its file: backtraces and debuggers read it as long as it is mapped.
     ///
     /// # Errors
     /// With the library, if it could not be closed yet; without, if it stays for good.
@@ -205,24 +238,38 @@ impl Library {
             Some(Obstacle::ForGood(reason)) => return Err((None, reason)),
             None => {}
         }
-        self.owner.take_back();
         let Self {
             table: _,
             handle,
             owner,
+            heap,
             inspected,
         } = self;
-        let _alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
+        owner.delete_keys();
+        let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = ManuallyDrop::into_inner(handle).close() {
             return Err((None, format!("closing it failed: {}", error_text(error))));
         }
         if process::is_mapped(inspected.staged_path()) {
             // Its code is still there, and may be called by whatever pins it.
-            return Err((None, "it is still mapped after it was closed".to_owned()));
+            return Err((None, still_mapped(&inspected)));
         }
-        drop(ManuallyDrop::into_inner(owner));
+        owner.unmapped();
+        drop(alone);
+        drop(ManuallyDrop::into_inner(heap));
         drop(ManuallyDrop::into_inner(inspected));
         Ok(())
+    }
+}
+
+/// What pins a library that `dlclose` left mapped, as far as its file tells.
+fn still_mapped(inspected: &Inspected) -> String {
+    let known = |warning: &&Warning| matches!(warning, Warning::UniqueSymbols { .. });
+    match inspected.warnings().iter().find(known) {
+        Some(warning) => format!("it is still mapped after it was closed: {warning}"),
+        None => "it is still mapped after it was closed: something else in the process uses it, \
+                 such as a library that is linked to it, or `dlopen` with RTLD_NODELETE"
+            .to_owned(),
     }
 }
 

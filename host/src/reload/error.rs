@@ -42,13 +42,21 @@ pub enum ReloadError {
     /// A thread of the host's ended without a word.
     #[error("the host failed while it loaded it")]
     Internal,
+    /// Too many old generations of the app stay loaded.
+    #[error("{count} old generations of it stay loaded: {reason}")]
+    Quarantined {
+        /// How many.
+        count: usize,
+        /// Why the newest of them does.
+        reason: String,
+    },
     /// The file is the very one that serves already; nothing is to be done.
     #[error("it serves already")]
     Unchanged,
 }
 
 impl ReloadError {
-    fn remedy(&self) -> String {
+    pub(super) fn remedy(&self) -> String {
         match self {
             Self::Stage(error) => error.remedy().to_string(),
             Self::Inspect(error) => error.remedy().to_string(),
@@ -71,6 +79,14 @@ impl ReloadError {
                                           more with --setup-timeout; the file is tried again when \
                                           it changes"
                 .to_owned(),
+            Self::Quarantined { .. } => {
+                "end what keeps them; the file is tried again then. `replug \
+                                         reload NAME --force` loads it all the same, and \
+                                         --max-quarantined allows more. An app that cannot be \
+                                         unloaded belongs into a process group (daemon mode), \
+                                         where a reload is a new process"
+                    .to_owned()
+            }
             Self::Thread(_) => {
                 "raise the limit of threads (ulimit -u), or lower the load".to_owned()
             }

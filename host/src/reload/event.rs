@@ -1,12 +1,24 @@
 //! All that can happen to the actor, and the way to tell it.
 
+use std::sync::Arc;
+
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
-use super::{ReloadError, load::Started};
-use crate::{id::ArtifactPath, watcher::WatchEvent};
+use super::{
+    ReloadError,
+    command::Reply,
+    load::{Leftover, Started},
+    retire::Outcome,
+    retiring::Retiring,
+    status::Status,
+};
+use crate::{
+    id::{ArtifactPath, GenerationId},
+    watcher::WatchEvent,
+};
 
 /// All that can happen.
 #[derive(Debug)]
@@ -20,8 +32,26 @@ pub(super) enum Event {
     },
     /// A file that was not whole has had time to become so.
     SecondLook(ArtifactPath),
-    /// A generation is stopped and unloaded, or quarantined.
-    Retired,
+    /// A setup failed, or ended when nobody waited any more.
+    Left(Box<Leftover>),
+    /// A generation is unloaded, or quarantined for good.
+    Retired {
+        retiring: Arc<Retiring>,
+        outcome: Outcome,
+    },
+    /// A generation uses more memory than it may.
+    Exhausted {
+        path: ArtifactPath,
+        generation: GenerationId,
+    },
+    /// Somebody wants an app reloaded.
+    Reload {
+        app: String,
+        force: bool,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// Somebody wants to know how it is.
+    Status(oneshot::Sender<Status>),
     /// The host ends: tell all apps, and answer when the last generation is retired. Comes twice:
     /// first to tell, then to retire.
     Shutdown(Shutdown),

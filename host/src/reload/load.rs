@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     ReloadError,
+    event::Event,
     slot::Place,
     thread::{self, ms},
 };
@@ -18,7 +19,8 @@ use crate::{
     config::{Config, Mount},
     generation::Live,
     id::{AppName, ArtifactPath, Digest, GenerationId},
-    loader::{self, Loaded, Quarantine, Running, SetupError, SetupFacts, StopReason},
+    loader::{self, Loaded, Running, SetupFacts, StopReason, Stopped},
+    process::{Before, Usage},
     router::Router,
 };
 
@@ -35,8 +37,18 @@ pub(super) struct Job {
     pub(super) config: Arc<Config>,
     pub(super) router: Arc<Router>,
     pub(super) staging: Arc<StagingArea>,
-    /// The file that serves now.
+    /// The file that serves now, if that need not be loaded again.
     pub(super) loaded: Option<(Fingerprint, Digest)>,
+    pub(super) sender: mpsc::UnboundedSender<Event>,
+}
+
+/// A generation that was stopped before it served, and is to be unloaded.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) path: ArtifactPath,
+    pub(super) name: AppName,
+    pub(super) generation: GenerationId,
+    pub(super) stopped: Stopped,
 }
 
 /// A generation that has been set up, and its app.
@@ -63,6 +75,7 @@ struct Opened {
     mount: Mount,
     digest: Digest,
     fingerprint: Fingerprint,
+    before: Before,
     staged_ms: f64,
     loaded_ms: f64,
 }
@@ -80,6 +93,7 @@ pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
         mount,
         digest,
         fingerprint,
+        before,
         staged_ms,
         loaded_ms,
     } = opened;
@@ -96,7 +110,8 @@ pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
         loaded_ms,
         setup_ms: ms(began),
     };
-    let live = Live::new(running, name.clone(), job.generation, digest);
+    let mut live = Live::new(running, name.clone(), job.generation, digest);
+    live.opened = Some(before.until_now());
     let app = Arc::new(App::new(job.path.clone(), name, mount));
     Ok(Started {
         app,
@@ -129,16 +144,30 @@ fn open(job: &Job) -> Result<Opened, ReloadError> {
     for warning in inspected.warnings() {
         tracing::warn!(app = name.as_str(), path = %job.path, "{warning}");
     }
+    let usage = Arc::new(usage(job, &name));
     let began = Instant::now();
-    let loaded = loader::load(inspected)?;
+    let before = Before::now();
+    let loaded = loader::load(inspected, usage)?;
     Ok(Opened {
         loaded,
         name,
         mount,
         digest,
         fingerprint,
+        before,
         staged_ms,
         loaded_ms: ms(began),
+    })
+}
+
+fn usage(job: &Job, name: &AppName) -> Usage {
+    let Some(limit) = job.config.memory_limit_of(name) else {
+        return Usage::unlimited();
+    };
+    let (path, generation, sender) = (job.path.clone(), job.generation, job.sender.clone());
+    Usage::limited(limit, move || {
+        let path = path.clone();
+        let _ = sender.send(Event::Exhausted { path, generation });
     })
 }
 
@@ -150,19 +179,34 @@ async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running,
     );
     let name = facts.name.clone();
     let generation = facts.generation;
+    let unload = {
+        let (path, name, sender) = (job.path.clone(), name.clone(), job.sender.clone());
+        move |stopped| {
+            let _ = sender.send(Event::Left(Box::new(Leftover {
+                path: path.clone(),
+                name: name.clone(),
+                generation,
+                stopped,
+            })));
+        }
+    };
+    let unload_late = unload.clone();
     let path = job.path.clone();
     // Nobody waits any more: what it comes to is stopped where it is.
-    let late = move |result: Result<Running, SetupError>| {
+    let late = move |result: Result<Running, ReloadError>| {
         if let Ok(running) = result {
-            let (stopped, _) = running.stop(StopReason::Abandoned, cleanup);
-            if let Err(Quarantine { reason, .. }) = stopped.unload() {
-                tracing::warn!(event = "quarantined", path = %path, reason, "its library stays loaded");
-            }
+            unload_late(running.stop(StopReason::Abandoned, cleanup).0);
         }
         tracing::info!(path = %path, "a setup that had been given up has ended");
     };
-    let mut result =
-        thread::spawn("setup", move || loaded.setup(&facts), late).map_err(ReloadError::Thread)?;
+    let setup = move || {
+        loaded.setup(&facts).map_err(|failed| {
+            let (error, stopped) = *failed;
+            unload(stopped);
+            ReloadError::Setup(error)
+        })
+    };
+    let mut result = thread::spawn("setup", setup, late).map_err(ReloadError::Thread)?;
     let first = limit.min(SLOW);
     let result = match timeout(first, &mut result).await {
         Ok(result) => result,
@@ -182,5 +226,5 @@ async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running,
                 .map_err(|_| ReloadError::SetupTimeout { limit })?
         }
     };
-    Ok(result.map_err(|_| ReloadError::Internal)??)
+    result.map_err(|_| ReloadError::Internal)?
 }

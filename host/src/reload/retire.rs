@@ -2,147 +2,200 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-
 use tokio_util::sync::CancellationToken;
 
-use super::thread::{self, ms};
+use super::{
+    retiring::{Phase, Retiring},
+    thread::{self, ms},
+};
 use crate::{
     generation::{Draining, Live},
-    id::AppName,
     loader::{Quarantine, Running, StopReason, StopReport, Stopped},
-    process::HostThreads,
+    process::{HostThreads, OpenedBy},
 };
 
 /// How long after the cut a call may take to come back from the plugin's code.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two tries to unload: threads that were told to end take a moment, or for ever.
+/// Threads that were told to end take a moment; after this long it is worth a line in the log.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+/// How long a thread that has nothing to do takes to answer, at the most.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Between two tries to unload.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the end of the host waits for threads that were told to end.
 const LAST_TRIES: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How a generation is to go.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) app: AppName,
+    pub(super) retiring: Arc<Retiring>,
     pub(super) reason: StopReason,
     /// When what is still in flight is cut.
     pub(super) deadline: Instant,
     pub(super) cleanup_timeout: Duration,
     pub(super) host_threads: Arc<HostThreads>,
+    /// Descriptors that came up with it; `None`: they were not looked at.
+    pub(super) opened: Option<OpenedBy>,
+    /// Where private copies are: not the app's.
+    pub(super) staging: PathBuf,
+    /// No other app is there: what came up later is its, too.
+    pub(super) alone: bool,
     /// The host ends: what cannot be unloaded by then is left to the process's end.
     pub(super) ending: CancellationToken,
 }
 
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Unloaded,
+    /// For good.
+    Quarantined,
+}
+
 /// Takes a generation to its end. Waits as long as its code runs: unmapping it earlier would
 /// crash the host.
-pub(super) async fn run(plan: Plan, live: Live) {
-    let generation = live.lease.id.get();
-    let app = plan.app.as_str();
+pub(super) async fn run(plan: &Plan, live: Live) -> Outcome {
+    let Retiring {
+        app, generation, ..
+    } = &*plan.retiring;
     live.lease.plugin().shutdown(plan.reason);
     let draining = live.drain();
     if draining.in_flight() > 0 {
         tracing::info!(
             event = "draining",
-            app,
-            generation,
+            app = app.as_str(),
+            generation = generation.get(),
             in_flight = draining.in_flight(),
             "draining: {} in flight",
             draining.in_flight(),
         );
     }
-    let Some(running) = drained(&plan, generation, draining).await else {
-        tracing::error!(app, generation, "lost a generation before it was stopped");
-        return;
+    let Some(running) = drained(plan, draining).await else {
+        plan.retiring
+            .quarantine("the host ends, and it is still in use".to_owned());
+        return Outcome::Quarantined;
     };
+    plan.retiring.enter(Phase::Stopping);
     let began = StdInstant::now();
-    let (stopped, report) = match stop(running, plan.reason, plan.cleanup_timeout).await {
-        Ok(stopped) => stopped,
-        Err(error) => {
-            tracing::error!(app, generation, "cannot stop it: {error}; it stays loaded");
-            return;
+    match stop(running, plan.reason, plan.cleanup_timeout).await {
+        Ok((stopped, report)) => {
+            let outcome = unload(plan, stopped).await;
+            tell(plan, outcome, report, began);
+            outcome
         }
-    };
-    let quarantined = unload(&plan, generation, stopped).await;
+        Err(error) => {
+            plan.retiring.quarantine(format!("cannot stop it: {error}"));
+            Outcome::Quarantined
+        }
+    }
+}
+
+/// Unloads what has not served: a setup that failed, or came too late.
+pub(super) async fn run_stopped(plan: &Plan, stopped: Stopped) -> Outcome {
+    let began = StdInstant::now();
+    let outcome = unload(plan, stopped).await;
+    tell(plan, outcome, StopReport::default(), began);
+    outcome
+}
+
+fn tell(plan: &Plan, outcome: Outcome, report: StopReport, began: StdInstant) {
+    let (app, generation) = (plan.retiring.app.as_str(), plan.retiring.generation.get());
     let StopReport {
         hooks_done,
         hooks_failed,
         panicked,
         ..
     } = report;
-    let stop = plan.reason.to_string();
-    let unload_ms = ms(began);
-    let outcome = if quarantined {
-        "quarantined"
-    } else {
-        "unloaded"
+    let outcome = match outcome {
+        Outcome::Unloaded => "unloaded",
+        Outcome::Quarantined => "quarantined",
     };
     tracing::info!(
         event = "retired",
         app,
         generation,
         outcome,
-        stop,
+        stop = plan.reason.to_string(),
         hooks_done,
         hooks_failed,
         panicked,
-        unload_ms,
+        unload_ms = ms(began),
         "{outcome}",
+    );
+    tell_of_descriptors(plan);
+}
+
+fn tell_of_descriptors(plan: &Plan) {
+    let Some(opened) = &plan.opened else { return };
+    let staging = plan.staging.to_string_lossy();
+    let left = opened.left(plan.alone, |target| target.starts_with(&*staging));
+    if left.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        event = "descriptors-left",
+        app = plan.retiring.app.as_str(),
+        generation = plan.retiring.generation.get(),
+        descriptors = left.join(", "),
+        reason = "they came up while it was there, and are still open; nothing tells whose a \
+                  descriptor is, so some may be another app's",
+        remedy = "close what it opens in a cleanup hook",
+        "it may have left {} descriptors open",
+        left.len(),
     );
 }
 
-/// Unloads it, as soon as nothing of it is in use. Returns whether it stays loaded for good.
-async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
+/// Unloads it, as soon as nothing of it is in use.
+async fn unload(plan: &Plan, stopped: Stopped) -> Outcome {
+    plan.retiring.enter(Phase::Unloading);
     let mut next = Some(Box::new(stopped));
     let mut pause = FIRST_PAUSE;
-    let mut told = false;
     let began = Instant::now();
     while let Some(stopped) = next {
         let mut errands = plan.host_threads.everywhere(stopped.leaving());
         if timeout(GRACE, errands.done()).await.is_err() {
             let threads = errands.waiting_for().join(", ");
-            quarantined(
-                plan,
-                generation,
-                &format!("thread {threads} does not come back"),
-            );
-            told = true;
+            plan.retiring
+                .quarantine(format!("thread {threads} of the host does not come back"));
             if plan
                 .ending
                 .run_until_cancelled(errands.done())
                 .await
                 .is_none()
             {
-                return true;
+                return Outcome::Quarantined;
             }
         }
         // The control thread, which told it to shut down.
         stopped.leaving()();
         match on_thread("unload", move || stopped.unload()).await {
-            Ok(Ok(())) => return false,
+            Ok(Ok(())) => return Outcome::Unloaded,
             Ok(Err(Quarantine {
                 reason,
                 again: None,
             })) => {
-                quarantined(plan, generation, &reason);
-                return true;
+                plan.retiring.quarantine(reason);
+                return Outcome::Quarantined;
             }
             Ok(Err(Quarantine { reason, again })) => {
-                // Threads that were told to end take a moment.
-                if !told && began.elapsed() > GRACE {
-                    quarantined(plan, generation, &reason);
-                    told = true;
+                let known = Phase::Quarantined {
+                    reason: reason.clone(),
+                };
+                if began.elapsed() > WORTH_A_LINE && plan.retiring.phase() != known {
+                    plan.retiring.quarantine(reason);
                 }
                 next = again;
             }
             Err(error) => {
-                quarantined(plan, generation, &error.to_string());
-                return true;
+                plan.retiring.quarantine(error.to_string());
+                return Outcome::Quarantined;
             }
         }
         let wait = sleep(pause);
@@ -150,35 +203,23 @@ async fn unload(plan: &Plan, generation: u64, stopped: Stopped) -> bool {
             wait.await;
         } else if plan.ending.run_until_cancelled(wait).await.is_none() {
             // The end of the process unloads it, too: nobody waits for that then.
-            quarantined(plan, generation, "the host ends, and it is still in use");
-            return true;
+            plan.retiring
+                .quarantine("the host ends, and it is still in use".to_owned());
+            return Outcome::Quarantined;
         }
         pause = (pause * 2).min(LAST_PAUSE);
     }
-    true
+    Outcome::Quarantined
 }
 
-fn quarantined(plan: &Plan, generation: u64, reason: &str) {
-    tracing::warn!(
-        event = "quarantined",
-        app = plan.app.as_str(),
-        generation,
-        reason,
-        remedy = "end its threads in a cleanup hook, or when the shutdown token resolves; it is \
-                  unloaded when the reason ends",
-        "stopped, but its library stays loaded",
-    );
-}
-
-async fn drained(plan: &Plan, generation: u64, mut draining: Draining) -> Option<Running> {
+async fn drained(plan: &Plan, mut draining: Draining) -> Option<Running> {
     if let Ok(last) = timeout_at(plan.deadline, draining.last()).await {
         return last;
     }
-    let app = plan.app.as_str();
     tracing::warn!(
         event = "cut",
-        app,
-        generation,
+        app = plan.retiring.app.as_str(),
+        generation = plan.retiring.generation.get(),
         in_flight = draining.in_flight(),
         "the drain time is over; cutting {} in flight",
         draining.in_flight(),
@@ -187,15 +228,17 @@ async fn drained(plan: &Plan, generation: u64, mut draining: Draining) -> Option
     if let Ok(last) = timeout(GRACE, draining.last()).await {
         return last;
     }
-    tracing::warn!(
-        event = "stuck",
-        app,
-        generation,
-        in_flight = draining.in_flight(),
-        reason = "a handler blocks its thread, or data of a response has not been sent",
-        remedy = "use tokio::task::spawn_blocking for work that blocks",
-        "still in use after the cut; its library stays loaded until that ends",
-    );
+    let mut errands = plan.host_threads.everywhere(|| ());
+    let reason = if timeout(ANSWER, errands.done()).await.is_err() {
+        let threads = errands.waiting_for().join(", ");
+        format!(
+            "thread {threads} of the host does not come back from its code: a handler blocks it; \
+             use tokio::task::spawn_blocking for work that blocks"
+        )
+    } else {
+        "data of a response of its has not been sent, or a task of the host's holds it".to_owned()
+    };
+    plan.retiring.quarantine(reason);
     // A handler that never comes back must not keep the host from ending.
     plan.ending.run_until_cancelled(draining.last()).await?
 }

@@ -11,7 +11,9 @@ use crate::{
     router::Router,
 };
 
-use super::load::Started;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{command::Reply, load::Started};
 
 /// Where an app is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +30,28 @@ pub(super) enum Work {
     Idle,
     /// A load is under way. Meanwhile the file may have changed `again`, or have been `removed`.
     Loading {
+        cause: Cause,
         again: bool,
         removed: bool,
     },
+}
+
+/// Why a load is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The file changed, or is new.
+    Change,
+    /// Somebody asked. `force`: however many old generations stay loaded.
+    Command { force: bool },
+    /// The generation that serves uses more memory than it may.
+    Memory,
+}
+
+/// Why an artifact was refused last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    pub(super) remedy: String,
 }
 
 impl Work {
@@ -51,6 +72,17 @@ pub(super) struct Slot {
     pub(super) blocked_on: Option<Mount>,
     /// The file was not whole, and is given time.
     pub(super) waited: bool,
+    /// A reload was refused because too many old generations stay loaded; it is tried again when
+    /// one of them goes.
+    pub(super) held: bool,
+    /// Why the newest file does not serve.
+    pub(super) refusal: Option<Refusal>,
+    /// Who asked for a reload, and waits for what it comes to.
+    pub(super) waiting: Vec<oneshot::Sender<Reply>>,
+    /// When a fresh generation was last made because of the memory limit.
+    pub(super) renewed: Option<Instant>,
+    /// The generation that turns requests away until the next one is due.
+    pub(super) turning_away: Option<GenerationId>,
     loaded: Option<(Fingerprint, Digest)>,
 }
 
@@ -64,6 +96,11 @@ impl Slot {
             live: None,
             blocked_on: None,
             waited: false,
+            held: false,
+            refusal: None,
+            waiting: Vec::new(),
+            renewed: None,
+            turning_away: None,
             loaded: None,
         }
     }
@@ -71,6 +108,14 @@ impl Slot {
     /// The file that the live generation came from.
     pub(super) fn loaded(&self) -> Option<(Fingerprint, Digest)> {
         self.live.as_ref().and(self.loaded)
+    }
+
+    /// Tells those who asked what it came to.
+    pub(super) fn answer(&mut self, reply: &Reply) {
+        for waiting in self.waiting.drain(..) {
+            // Who has gone away is not told.
+            let _ = waiting.send(reply.clone());
+        }
     }
 
     pub(super) fn name(&self) -> Option<&AppName> {

@@ -99,10 +99,8 @@ impl Listener {
                 Ok(Self::Tcp(listener))
             }
             ListenAddress::Unix(path) => {
-                remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
-                listener.set_nonblocking(true)?;
-                Ok(Self::Unix(SocketFile(path.clone()), listener))
+                let (file, listener) = bind_unix(path)?;
+                Ok(Self::Unix(file, listener))
             }
         }
     }
@@ -154,9 +152,22 @@ impl AsyncListener {
     }
 }
 
+/// Listens on a Unix socket, in the place of one that a host that was killed left behind.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] when a process listens there, [`io::ErrorKind::AlreadyExists`] when
+/// the file is no socket, and as the system says.
+pub(crate) fn bind_unix(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    let file = SocketFile(path.to_owned());
+    listener.set_nonblocking(true)?;
+    Ok((file, listener))
+}
+
 /// A socket's file, removed when the host no longer listens on it.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {

@@ -34,7 +34,7 @@ pub(super) fn line(record: &Record, colour: bool) -> String {
     for (key, value) in fields(record) {
         let _ = write!(out, "  {dim}{key}={value}{dim:#}");
     }
-    for block in ["reason", "remedy"] {
+    for block in ["reason", "remedy", "backtrace"] {
         if let Some(Value::String(text)) = record.fields.get(block) {
             let text = text.replace('\n', "\n           ");
             let _ = write!(out, "\n    {dim}{block}:{dim:#} {text}");
@@ -59,7 +59,7 @@ fn fields(record: &Record) -> Vec<(&str, String)> {
     let mut all = Vec::new();
     for (key, value) in &record.fields {
         match (key.as_str(), value) {
-            ("event" | "reason" | "remedy" | "file" | "line", _) => {}
+            ("event" | "reason" | "remedy" | "backtrace" | "file" | "line", _) => {}
             ("fields", Value::Object(inner)) => {
                 all.extend(
                     inner

@@ -1,11 +1,19 @@
 //! The options of `replug serve`, and how their values are written.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 
 use crate::{
-    config::{AppDefaults, Config, ListenAddress, Mount, Source},
+    config::{
+        AppDefaults, ByteSize, ByteSizeError, Config, ControlSocket, ListenAddress, Mount, Source,
+    },
     id::AppName,
 };
 
@@ -37,6 +45,24 @@ pub(in crate::cli) struct Options {
     /// Take plugins built with panic = "abort": any panic in one ends the host.
     #[arg(long)]
     allow_panic_abort: bool,
+    /// Refuse to reload an app of which so many old generations stay loaded, because something of
+    /// theirs is still in use; 0: never.
+    #[arg(long, value_name = "N", default_value_t = AppDefaults::default().max_quarantined)]
+    max_quarantined: usize,
+    /// Memory that a generation may have in use, of all apps or of one: 256M. What is beyond it
+    /// makes a fresh generation. May be given again.
+    #[arg(long, value_name = "[NAME=]SIZE", value_parser = parse_memory_limit)]
+    memory_limit: Vec<MemoryLimit>,
+    /// Where `replug status` and `replug reload` reach this host: the path of a socket that is
+    /// made, or `none`. By default replug.sock in the runtime directory.
+    #[arg(long, value_name = "PATH", env = "REPLUG_CONTROL")]
+    control: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+struct MemoryLimit {
+    app: Option<AppName>,
+    size: ByteSize,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +86,20 @@ pub(super) fn parse_source(text: &str) -> Result<Source, String> {
         path: path.into(),
         mount,
     })
+}
+
+fn parse_memory_limit(text: &str) -> Result<MemoryLimit, String> {
+    let (app, size) = match text.split_once('=') {
+        Some((app, size)) => (
+            Some(AppName::try_from(app).map_err(|error| error.to_string())?),
+            size,
+        ),
+        None => (None, text),
+    };
+    let size = size
+        .parse()
+        .map_err(|error: ByteSizeError| error.to_string())?;
+    Ok(MemoryLimit { app, size })
 }
 
 fn parse_setting(text: &str) -> Result<Setting, String> {
@@ -88,6 +128,19 @@ impl Options {
         for Setting { app, key, value } in self.settings {
             settings.entry(app).or_default().insert(key, value);
         }
+        let mut memory_limit = 0;
+        let mut memory_limits = BTreeMap::new();
+        for MemoryLimit { app, size } in self.memory_limit {
+            match app {
+                Some(app) => drop(memory_limits.insert(app, size.0)),
+                None => memory_limit = size.0,
+            }
+        }
+        let control = match self.control {
+            None => Some(ControlSocket::usual()),
+            Some(path) if path == Path::new("none") => None,
+            Some(path) => Some(ControlSocket::Named(path)),
+        };
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Config {
             listen: self.listen,
@@ -99,8 +152,12 @@ impl Options {
                 setup_timeout: self.setup_timeout,
                 cleanup_timeout: self.cleanup_timeout,
                 allow_panic_abort: self.allow_panic_abort,
+                max_quarantined: self.max_quarantined,
+                memory_limit,
             },
+            memory_limits,
             settings,
+            control,
         }
     }
 }
@@ -127,6 +184,18 @@ mod tests {
         check("a=b/libx.so=/shop", "a=b/libx.so", Some("/shop"));
         assert!(parse_source("=/x").is_err());
         assert!(parse_source("libx.so=/a//b").is_err());
+    }
+
+    #[test]
+    fn memory_limits_are_of_all_apps_or_of_one() {
+        let all = parse_memory_limit("256M").unwrap();
+        assert_eq!((all.app, all.size), (None, ByteSize(256 << 20)));
+        let one = parse_memory_limit("shop=1G").unwrap();
+        assert_eq!(one.app.unwrap().as_str(), "shop");
+        assert_eq!(one.size, ByteSize(1 << 30));
+        for bad in ["=1G", "shop=", "shop=many"] {
+            assert!(parse_memory_limit(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! Commands on their way to a running host.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, time::timeout};
+
+use super::{output::print_error, serve};
+use crate::{config::ControlSocket, exit_code::ExitCode};
+
+/// Which host is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Target {
+    /// The host's control socket. By default replug.sock in the runtime directory, where a host
+    /// has it unless told otherwise.
+    #[arg(long, value_name = "PATH", env = "REPLUG_CONTROL")]
+    control: Option<PathBuf>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("no host answers on {path}: {reason}", path = .path.display())]
+    NoHost { path: PathBuf, reason: io::Error },
+    #[error("the host on {path} broke off: {reason}", path = .path.display())]
+    Broken { path: PathBuf, reason: String },
+}
+
+impl ClientError {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoHost { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                "run this as the host's user"
+            }
+            Self::NoHost { .. } => {
+                "start one with `replug serve`, or name its socket, as its log does, with \
+                 --control PATH"
+            }
+            Self::Broken { .. } => "the host may have ended; its log says more",
+        }
+    }
+}
+
+impl Target {
+    /// Asks, and does what `then` says with the answer.
+    pub(super) fn ask<T: DeserializeOwned>(
+        self,
+        method: Method,
+        uri: &Uri,
+        time: Duration,
+        then: impl FnOnce(T) -> ExitCode,
+    ) -> ExitCode {
+        let place = self
+            .control
+            .map_or_else(ControlSocket::usual, ControlSocket::Named);
+        serve::with_runtime(async {
+            match timeout(time, ask(place.path().clone(), method, uri)).await {
+                Ok(Ok(answer)) => then(answer),
+                Err(_) => {
+                    let error = format!("the host on {place} did not answer within {time:?}");
+                    print_error(&error, "`replug status` and its log say what it is doing");
+                    ExitCode::Timeout
+                }
+                Ok(Err(error)) => {
+                    print_error(&error, error.remedy());
+                    match error {
+                        ClientError::NoHost { .. } => ExitCode::NoHost,
+                        ClientError::Broken { .. } => ExitCode::Failure,
+                    }
+                }
+            }
+        })
+    }
+}
+
+async fn ask<T: DeserializeOwned>(
+    path: PathBuf,
+    method: Method,
+    uri: &Uri,
+) -> Result<T, ClientError> {
+    let stream = match UnixStream::connect(&path).await {
+        Ok(stream) => stream,
+        Err(reason) => return Err(ClientError::NoHost { path, reason }),
+    };
+    talk(stream, method, uri)
+        .await
+        .map_err(|error| ClientError::Broken {
+            path,
+            reason: error.to_string(),
+        })
+}
+
+async fn talk<T: DeserializeOwned>(
+    stream: UnixStream,
+    method: Method,
+    uri: &Uri,
+) -> Result<T, Box<dyn std::error::Error>> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(http::header::HOST, "replug")
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    if !response.status().is_success() {
+        return Err(format!("it answers {}", response.status()).into());
+    }
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(serde_json::from_slice(&body)?)
+}

@@ -1,0 +1,119 @@
+//! `replug status`
+
+use std::{fmt::Write as _, time::Duration};
+
+use http::{Method, Uri};
+
+use super::{client::Target, output::print};
+use crate::{
+    config::ByteSize,
+    exit_code::ExitCode,
+    reload::{AppStatus, FootprintStatus, RetiringStatus, ServingStatus, Status},
+};
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// A host that does not answer in that time hangs.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: Args) -> ExitCode {
+    let uri = Uri::from_static("/status");
+    if args.json {
+        return args
+            .target
+            .ask(Method::GET, &uri, TIMEOUT, |status: serde_json::Value| {
+                print(&format!("{status:#}\n"));
+                ExitCode::Ok
+            });
+    }
+    args.target
+        .ask(Method::GET, &uri, TIMEOUT, |status: Status| {
+            print(&text(&status));
+            ExitCode::Ok
+        })
+}
+
+fn text(status: &Status) -> String {
+    let mut out = format!(
+        "replug {} (process {}), {} pthread keys of plugins\n",
+        status.process.version, status.process.pid, status.process.keys,
+    );
+    if let Some(reason) = &status.process.unloading_off {
+        let _ = writeln!(out, "old generations stay loaded: {reason}");
+    }
+    if status.apps.is_empty() {
+        out.push_str("no app is loaded\n");
+    }
+    for app in &status.apps {
+        put_app(&mut out, app);
+    }
+    for retiring in &status.retiring {
+        put_retiring(&mut out, retiring);
+    }
+    out
+}
+
+fn put_app(out: &mut String, app: &AppStatus) {
+    let name = if app.name.is_empty() { "?" } else { &app.name };
+    let _ = match &app.serving {
+        Some(ServingStatus {
+            generation,
+            digest,
+            seconds,
+            in_flight,
+            footprint,
+            memory_limit,
+        }) => writeln!(
+            out,
+            "\n{name}  at {}  generation {generation}  {in_flight} in flight  {}{}  {} threads  \
+             for {}  digest {:.12}\n  {}",
+            app.mount,
+            ByteSize(footprint.memory),
+            memory_limit.map_or_else(String::new, |limit| format!(" of {}", ByteSize(limit))),
+            footprint.threads.len(),
+            humantime::format_duration(Duration::from_secs(*seconds)),
+            digest,
+            app.path,
+        ),
+        None => writeln!(out, "\n{name}  does not serve\n  {}", app.path),
+    };
+    if app.loading {
+        out.push_str("  a new generation is being loaded\n");
+    }
+    if let Some(refused) = &app.refused {
+        let _ = writeln!(
+            out,
+            "  refused: {}\n  remedy: {}",
+            refused.reason, refused.remedy
+        );
+    }
+}
+
+fn put_retiring(out: &mut String, retiring: &RetiringStatus) {
+    let RetiringStatus {
+        app,
+        generation,
+        state,
+        reason,
+        in_flight,
+        footprint: FootprintStatus { memory, threads },
+    } = retiring;
+    let _ = writeln!(
+        out,
+        "\n{app} generation {generation}: {state}, {in_flight} in flight, {}",
+        ByteSize(*memory)
+    );
+    if let Some(reason) = reason {
+        let _ = writeln!(out, "  reason: {reason}");
+    }
+    for thread in threads {
+        let _ = writeln!(out, "  thread {} ({})", thread.name, thread.id);
+    }
+}

@@ -1,0 +1,87 @@
+//! A fresh generation for an app that uses more memory than it may.
+//!
+//! Rust code does not survive an allocation that fails: it aborts the process, and with it every
+//! other app. So an allocation beyond the limit succeeds, and the app gets a fresh generation, as
+//! if its file had changed: what was in flight ends on the old one, and then its heap is destroyed
+//! whole. Between two of them some time passes; an app that is beyond its limit again before that
+//! turns new requests away until it is below, or has its fresh generation.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Reloader,
+    event::Event,
+    slot::{Cause, Work},
+};
+use crate::id::{ArtifactPath, GenerationId};
+
+/// At least so much time passes between two fresh generations of an app.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+impl Reloader {
+    /// The generation's memory is beyond its limit, or still is after it was waited for.
+    pub(super) fn exhausted(&mut self, path: &ArtifactPath, generation: GenerationId) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        let Some((app, live)) = &slot.live else {
+            return;
+        };
+        let footprint = &live.lease.footprint;
+        if live.lease.id != generation || !footprint.exceeds_its_limit() {
+            return;
+        }
+        let memory = footprint.memory();
+        let limit = self.config.memory_limit_of(&app.name).unwrap_or_default();
+        let due = slot.renewed.map(|last| last + BETWEEN);
+        let now = Instant::now();
+        if let Some(due) = due.filter(|due| *due > now) {
+            if slot.turning_away == Some(generation) {
+                return;
+            }
+            slot.turning_away = Some(generation);
+            live.lease.turn_away_when_exhausted();
+            tracing::warn!(
+                event = "memory-limit",
+                app = app.name.as_str(),
+                generation = generation.get(),
+                memory,
+                limit,
+                reason = "it uses more memory than it may, again",
+                remedy = "raise --memory-limit, or find what it keeps",
+                "new requests are turned away until it has a fresh generation, in {} s",
+                (due - now).as_secs() + 1,
+            );
+            let (path, sender) = (path.clone(), self.sender.clone());
+            tokio::spawn(async move {
+                sleep_until(due).await;
+                let _ = sender.send(Event::Exhausted { path, generation });
+            });
+            return;
+        }
+        tracing::warn!(
+            event = "memory-limit",
+            app = app.name.as_str(),
+            generation = generation.get(),
+            memory,
+            limit,
+            reason = "it uses more memory than it may",
+            remedy = "raise --memory-limit, or find what it keeps",
+            "making a fresh generation",
+        );
+        slot.renewed = Some(now);
+        slot.turning_away = None;
+        // A load that is under way makes one, too.
+        if let Work::Idle = slot.work {
+            self.begin_load(path, Cause::Memory);
+        }
+        // Should that be refused, it is tried again.
+        let (path, sender) = (path.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            sleep_until(now + BETWEEN).await;
+            let _ = sender.send(Event::Exhausted { path, generation });
+        });
+    }
+}
