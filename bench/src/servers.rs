@@ -69,6 +69,7 @@ impl Programs {
             .arg(threads.to_string())
             .arg("--staging-dir")
             .arg(&staging)
+            .args(["--control", "none"])
             .arg(library);
         Host::spawn(command, Some(staging)).await
     }

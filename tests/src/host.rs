@@ -58,6 +58,12 @@ impl Site {
         self.path().join("apps")
     }
 
+    /// The control socket of a host here.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.path().join("control.sock")
+    }
+
     /// Where the library of that name is to be put.
     #[must_use]
     pub fn library(&self, name: &str) -> PathBuf {
@@ -113,6 +119,8 @@ impl Site {
         command
             .arg("--staging-dir")
             .arg(self.path().join("staging"))
+            .arg("--control")
+            .arg(self.control())
             .current_dir(self.path());
         command
     }

@@ -83,7 +83,9 @@ async fn a_handler_that_blocks_keeps_its_generation_loaded_but_not_the_host_aliv
     host.serving("fixture-probe", 2).await;
     // The other thread goes on.
     host.until_text(&mut other, "/", "version 2\n").await;
-    host.event("stuck").await;
+    let quarantined = host.event("quarantined").await;
+    let reason = quarantined.text("reason");
+    assert!(reason.contains("thread http-"), "{quarantined}");
     assert_eq!(mapped(host.pid()), 2);
     host.signal(Signal::TERM);
     assert_eq!(host.exit().await.code(), Some(0));
