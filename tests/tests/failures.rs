@@ -46,6 +46,28 @@ async fn a_panic_in_a_handler_is_a_500_for_that_request_alone() {
 }
 
 #[tokio::test]
+async fn a_panics_stack_is_logged_with_names() {
+    let site = Site::new();
+    let host = probe(&site).await;
+    host.connect().await.get("/panic").await;
+    let request = panicked(&host, "the probe panics", "failures.rs:")
+        .await
+        .number("request");
+    let event = host.event("backtrace").await;
+    assert!(event.is("backtrace", "fixture-probe", 1), "{event}");
+    assert_eq!(event.number("request"), request);
+    let lines: Vec<&str> = event.text("backtrace").lines().collect();
+    assert!(lines[0].contains("failures::panics"), "{event}");
+    // Neither how a panic is made, nor who called the plugin.
+    let outside = ["core::panicking", "rust_begin_unwind", "catch", "replug::"];
+    let strange = lines
+        .iter()
+        .find(|line| outside.iter().any(|part| line.contains(part)));
+    assert_eq!(strange, None, "{event}");
+    assert_eq!(host.get("/").await, "version 1\n");
+}
+
+#[tokio::test]
 async fn a_panic_in_a_body_breaks_the_response_off_so_that_it_does_not_look_whole() {
     let site = Site::new();
     let host = probe(&site).await;
