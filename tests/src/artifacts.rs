@@ -38,7 +38,8 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
             .collect();
         cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
     };
-    let programs = build(&["replug"]).programs;
+    let mut programs = build(&["replug"]).programs;
+    programs.extend(build(&["fixture-embedder"]).programs);
     let libraries = build(PLUGINS).libraries;
     Built {
         programs,
@@ -53,6 +54,15 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
 #[must_use]
 pub fn replug() -> &'static Path {
     &BUILT.programs["replug"]
+}
+
+/// A program that embeds the host without exporting the process hooks.
+///
+/// # Panics
+/// When it does not compile.
+#[must_use]
+pub fn embedder() -> &'static Path {
+    &BUILT.programs["fixture-embedder"]
 }
 
 /// The library of a package.

@@ -115,7 +115,13 @@ impl Site {
     /// `replug` with that subcommand, for hosts that log JSON and keep their copies here.
     #[must_use]
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut command = replug([subcommand, "--log-format", "json"]);
+        self.command_of(artifacts::replug(), subcommand)
+    }
+
+    /// The same for another program that embeds the host.
+    #[must_use]
+    pub fn command_of(&self, program: &Path, subcommand: &str) -> Command {
+        let mut command = run(program, [subcommand, "--log-format", "json"]);
         command
             .arg("--staging-dir")
             .arg(self.path().join("staging"))
@@ -128,7 +134,11 @@ impl Site {
 
 /// The program with those arguments.
 pub fn replug(args: impl IntoIterator<Item = impl Into<OsString>>) -> Command {
-    let mut command = Command::new(artifacts::replug());
+    run(artifacts::replug(), args)
+}
+
+fn run(program: &Path, args: impl IntoIterator<Item = impl Into<OsString>>) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args.into_iter().map(Into::into))
         .stdin(Stdio::null());

@@ -1,6 +1,6 @@
 //! Old generations are gone, or kept for a reason that the log names.
 
-use replug_tests::{artifacts, host::Site};
+use replug_tests::{Host, artifacts, host::Site};
 use rustix::process::Signal;
 
 /// How many libraries of private copies have code mapped into the host.
@@ -62,6 +62,33 @@ async fn reloads_that_follow_at_once_take_no_old_addresses_for_their_own() {
         connection.text("/spawn").await;
     }
     host.until_text(&mut connection, "/", "version 120\n").await;
+    assert_eq!(host.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_program_without_the_process_hooks_keeps_all_generations_and_says_so_once() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let mut command = site.command_of(artifacts::embedder(), "serve");
+    command.args(["--listen", "127.0.0.1:0"]).arg(&path);
+    let mut host = Host::spawn(command, Some(site.path().join("staging"))).await;
+    let off = host.event("unloading-off").await;
+    assert!(off.text("reason").contains("process hooks"), "{off}");
+    let mut connection = host.connect().await;
+    // More than may be quarantined where it can be helped.
+    for version in 2..=12 {
+        connection.text("/spawn").await;
+        artifacts::probe(version).install(&path);
+        host.serving("fixture-probe", version).await;
+        let retired = host.retired("fixture-probe", version - 1).await;
+        assert_eq!(retired.text("outcome"), "quarantined", "{retired}");
+    }
+    host.until_text(&mut connection, "/", "version 12\n").await;
+    assert_eq!(mapped(host.pid()), 12);
+    assert_eq!(
+        host.log.all(|event| event.kind() == "unloading-off").len(),
+        1
+    );
     assert_eq!(host.terminate().await.code(), Some(0));
 }
 

@@ -16,7 +16,7 @@ use crate::{
     generation::{Generation, Live},
     id::{AppName, ArtifactPath, GenerationId},
     loader::{Footprint, StopReason},
-    process::OpenedBy,
+    process::{self, OpenedBy},
 };
 
 /// A generation that takes no requests any more.
@@ -183,6 +183,10 @@ impl Reloader {
 
     /// Why an app must not be loaded again now: too many of its generations stay loaded.
     pub(super) fn hold(&self, path: &ArtifactPath, cause: Cause) -> Option<ReloadError> {
+        // Where nothing can be unloaded, a bound would end all reloading.
+        if process::unloading_is_off().is_some() {
+            return None;
+        }
         let most = self.config.defaults.max_quarantined;
         let forced = cause == Cause::Command { force: true };
         let count = self.quarantined(path).count();
