@@ -2,7 +2,9 @@
 //!
 //! Nothing tells whose a descriptor is, so this is a difference between two looks at all that the
 //! process has: best effort, and said to be so wherever it is shown. Connections to the process's
-//! own listeners are left out, since they come and go all the time.
+//! own listeners are left out, since they come and go all the time; and so are the kernel's nameless
+//! files (epoll, eventfd, timerfd): each looks like all others of its kind, and a number that was
+//! given back is soon used again.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -28,6 +30,7 @@ impl Open {
             let target = fs::read_link(entry.path()).ok()?;
             Some((number, target.to_string_lossy().into_owned()))
         });
+        let all = all.filter(|(_, target)| !target.starts_with("anon_inode:"));
         let mut open = Self(all.collect());
         let (listeners, others): (Vec<RawFd>, Vec<RawFd>) =
             open.sockets().partition(|number| listens(*number));
