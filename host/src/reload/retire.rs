@@ -1,8 +1,9 @@
 //! Draining, stopping and unloading a generation.
 
 use std::{
+    env::consts::DLL_EXTENSION,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
@@ -134,8 +135,12 @@ fn tell(plan: &Plan, outcome: Outcome, report: StopReport, began: StdInstant) {
 
 fn tell_of_descriptors(plan: &Plan) {
     let Some(opened) = &plan.opened else { return };
-    let staging = plan.staging.to_string_lossy();
-    let left = opened.left(plan.alone, |target| target.starts_with(&*staging));
+    // Libraries are being copied at any time, from and to.
+    let is_hosts = |target: &str| {
+        let path = Path::new(target);
+        path.starts_with(&plan.staging) || path.extension().is_some_and(|it| it == DLL_EXTENSION)
+    };
+    let left = opened.left(plan.alone, is_hosts);
     if left.is_empty() {
         return;
     }
