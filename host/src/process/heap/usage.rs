@@ -1,0 +1,115 @@
+//! How much of a heap is in use, counted as it is taken and given back.
+
+use std::{
+    cell::Cell,
+    fmt,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+};
+
+/// Threads count in one of so many places, so that they do not wait for each other's.
+const SHARDS: usize = 16;
+/// A limit is looked at whenever a shard has grown or shrunk by so many bytes.
+const STEP_BITS: u32 = 16;
+
+/// How much of a heap is in use: bytes that were asked for and not given back.
+pub struct Usage {
+    shards: [Shard; SHARDS],
+    limit: Option<Limit>,
+}
+
+/// Alone in its cache line.
+#[repr(align(128))]
+#[derive(Default)]
+struct Shard(AtomicI64);
+
+struct Limit {
+    bytes: u64,
+    exceeded: AtomicBool,
+    tell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Usage").field(&self.bytes()).finish()
+    }
+}
+
+impl Usage {
+    /// Counts without a limit.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            shards: Default::default(),
+            limit: None,
+        }
+    }
+
+    /// Calls `tell` each time the bytes in use come to be more than `bytes`, give or take 1 MiB.
+    /// It is called in the middle of an allocation of the plugin's, and must neither block nor run
+    /// the plugin's code.
+    #[must_use]
+    pub fn limited(bytes: u64, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            shards: Default::default(),
+            limit: Some(Limit {
+                bytes,
+                exceeded: AtomicBool::new(false),
+                tell: Box::new(tell),
+            }),
+        }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let sum: i64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.0.load(Ordering::Relaxed))
+            .sum();
+        // A block may have been given back on another thread before it was counted here.
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Whether more is in use than the limit allows.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.limit
+            .as_ref()
+            .is_some_and(|limit| limit.exceeded.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(super) fn change(&self, bytes: i64) {
+        let shard = &self.shards[shard_of_this_thread()].0;
+        let before = shard.fetch_add(bytes, Ordering::Relaxed);
+        if (before >> STEP_BITS) != (before.wrapping_add(bytes) >> STEP_BITS) {
+            self.look();
+        }
+    }
+
+    #[cold]
+    fn look(&self) {
+        let Some(limit) = &self.limit else { return };
+        let now = self.bytes() > limit.bytes;
+        if limit.exceeded.swap(now, Ordering::Relaxed) != now && now {
+            (limit.tell)();
+        }
+    }
+}
+
+thread_local! {
+    /// This thread's shard and one, or 0. Plain, so that it can be used at the thread's very end.
+    static SHARD: Cell<usize> = const { Cell::new(0) };
+}
+
+#[inline]
+fn shard_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    SHARD.with(|shard| {
+        if shard.get() == 0 {
+            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS + 1);
+        }
+        shard.get() - 1
+    })
+}
