@@ -26,6 +26,7 @@ pub const PLUGINS: &[&str] = &[
     "fixture-axum07",
     "fixture-tower",
     "fixture-no-manifest",
+    "fixture-leaver",
 ];
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
