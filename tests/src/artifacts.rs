@@ -29,6 +29,10 @@ pub const PLUGINS: &[&str] = &[
     "fixture-leaver",
 ];
 
+/// Plugins that want features of a dependency that the others had better not have. Each is built
+/// in a call of its own.
+pub const PLUGINS_APART: &[&str] = &["fixture-signals"];
+
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
     let build = |packages: &[&str]| {
         let args: Vec<&str> = packages
@@ -39,7 +43,10 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
     };
     let mut programs = build(&["replug"]).programs;
     programs.extend(build(&["fixture-embedder"]).programs);
-    let libraries = build(PLUGINS).libraries;
+    let mut libraries = build(PLUGINS).libraries;
+    for package in PLUGINS_APART {
+        libraries.extend(build(&[package]).libraries);
+    }
     Built {
         programs,
         libraries,
@@ -67,7 +74,7 @@ pub fn embedder() -> &'static Path {
 /// The library of a package.
 ///
 /// # Panics
-/// When it does not compile, or is none of [`PLUGINS`].
+/// When it does not compile, or is none of [`PLUGINS`] and [`PLUGINS_APART`].
 #[must_use]
 pub fn path(package: &str) -> &'static Path {
     &BUILT.libraries[&package.replace('-', "_")]

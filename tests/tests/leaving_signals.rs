@@ -1,6 +1,9 @@
 //! Signal and exit handlers: what is the process's, and points into a library.
 
-use replug_tests::leaving::is_unloaded_after;
+use replug_tests::{
+    artifacts,
+    leaving::{Leaver, is_unloaded_after},
+};
 use rustix::process::Signal;
 
 #[tokio::test]
@@ -21,4 +24,28 @@ async fn exit_handlers_run_when_their_library_is_closed() {
     // The last that was registered runs first.
     assert_eq!(lines, "__cxa_atexit\natexit\n");
     leaver.end().await;
+}
+
+/// Each generation handles the signal from its setup on, when the one before still does.
+async fn only_the_current_generation_gets_it(mut leaver: Leaver) {
+    for _ in 0..3 {
+        leaver.replace().await;
+        leaver.host.signal(Signal::USR1);
+        let connection = &mut leaver.connections[0];
+        leaver.host.until_text(connection, "/signals", "1\n").await;
+    }
+    leaver.end().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_calls_the_one_before_it_calls_none_that_is_gone() {
+    let setup = ["--set", "fixture-leaver.setup=signal-handler"];
+    only_the_current_generation_gets_it(Leaver::serve_with(&setup).await).await;
+}
+
+#[tokio::test]
+async fn tokios_handler_calls_none_that_is_gone() {
+    let library = artifacts::library("fixture-signals");
+    let leaver = Leaver::serve_app("fixture-signals", &library, &[]).await;
+    only_the_current_generation_gets_it(leaver).await;
 }
