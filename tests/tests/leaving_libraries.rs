@@ -56,3 +56,14 @@ async fn one_library_at_two_paths_is_two_apps_that_reload_side_by_side() {
     assert_eq!(host.terminate().await.code(), Some(0));
     assert_eq!(host.log.other_lines(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_library_with_unique_symbols_stays_loaded_and_the_log_says_why() {
+    let mut leaver = Leaver::serve_app("plain-c", &artifacts::cpp_plugin(), &[]).await;
+    let old = leaver.reload().await;
+    leaver.quarantined(old, "unique symbol").await;
+    let retired = leaver.host.retired("plain-c", old).await;
+    assert_eq!(retired.text("outcome"), "quarantined", "{retired}");
+    assert_eq!(leaver.host.mapped(), 2);
+    leaver.end().await;
+}
