@@ -67,3 +67,12 @@ async fn a_library_with_unique_symbols_stays_loaded_and_the_log_says_why() {
     assert_eq!(leaver.host.mapped(), 2);
     leaver.end().await;
 }
+
+#[tokio::test]
+async fn a_library_that_is_linked_to_stay_is_unloaded() {
+    let library = artifacts::probe(1).that_must_stay_mapped();
+    let mut leaver = Leaver::serve_app("fixture-probe", &library, &[]).await;
+    leaver.replace().await;
+    never_quarantined(&leaver);
+    leaver.end().await;
+}
