@@ -1,6 +1,10 @@
 //! Threads that go on: a library stays loaded as long as one of its is there, and no longer.
 
-use replug_tests::leaving::{Leaver, is_quarantined_until_told, is_unloaded_after};
+use replug_tests::{
+    deploy::touch,
+    leaving::{Leaver, is_quarantined_until_told, is_unloaded_after},
+    until,
+};
 
 #[tokio::test]
 async fn a_thread_that_is_left_running_is_waited_for_and_named() {
@@ -62,5 +66,21 @@ async fn a_pool_without_end_keeps_its_generation_loaded_but_not_the_host_alive()
 async fn a_thread_that_never_ends_does_not_keep_the_host_alive() {
     let mut leaver = Leaver::serve().await;
     leaver.leave("thread").await;
+    leaver.end().await;
+}
+
+#[tokio::test]
+async fn a_thread_of_a_setup_that_failed_is_waited_for() {
+    let settings = ["setup=thread-and-failure", "from=2"].map(|s| format!("fixture-leaver.{s}"));
+    let [setup, from] = settings.each_ref().map(String::as_str);
+    let mut leaver = Leaver::serve_with(&["--set", setup, "--set", from]).await;
+    touch(leaver.library());
+    leaver.host.event("refused").await;
+    assert_eq!(leaver.host.mapped(), 2);
+    leaver.open_gate();
+    until("the failed one's end", async || {
+        (leaver.host.mapped() == 1).then_some(())
+    })
+    .await;
     leaver.end().await;
 }
