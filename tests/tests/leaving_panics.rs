@@ -40,3 +40,30 @@ async fn a_panic_while_a_task_is_dropped_is_logged() {
     logged(&leaver, "a task's value").await;
     leaver.end().await;
 }
+
+/// The standard library ends the process when a thread-local's destructor panics.
+async fn the_library_stays_and_the_host_too(what: &str) {
+    let mut leaver = Leaver::serve().await;
+    leaver.leave(what).await;
+    let old = leaver.reload().await;
+    leaver.quarantined(old, "thread-local").await;
+    let retired = leaver.host.retired("fixture-leaver", old).await;
+    assert_eq!(retired.text("outcome"), "quarantined", "{retired}");
+    assert_eq!(leaver.host.mapped(), 2);
+    // The next one has nothing to do with it.
+    let old = leaver.reload().await;
+    let retired = leaver.host.retired("fixture-leaver", old).await;
+    assert_eq!(retired.text("outcome"), "unloaded", "{retired}");
+    leaver.answers().await;
+    assert_eq!(leaver.host.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_thread_local_of_a_host_thread_does_not_end_the_host() {
+    the_library_stays_and_the_host_too("panicking-thread-local").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_thread_local_of_the_plugins_thread_does_not_end_the_host() {
+    the_library_stays_and_the_host_too("thread-that-panics-at-its-end").await;
+}
