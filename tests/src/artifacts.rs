@@ -4,10 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{LazyLock, OnceLock},
+    sync::LazyLock,
 };
-
-use tempfile::TempDir;
 
 use crate::{
     cargo::{self, Built},
@@ -28,7 +26,12 @@ pub const PLUGINS: &[&str] = &[
     "fixture-axum07",
     "fixture-tower",
     "fixture-no-manifest",
+    "fixture-leaver",
 ];
+
+/// Plugins that want features of a dependency that the others had better not have. Each is built
+/// in a call of its own.
+pub const PLUGINS_APART: &[&str] = &["fixture-signals"];
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
     let build = |packages: &[&str]| {
@@ -40,7 +43,10 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
     };
     let mut programs = build(&["replug"]).programs;
     programs.extend(build(&["fixture-embedder"]).programs);
-    let libraries = build(PLUGINS).libraries;
+    let mut libraries = build(PLUGINS).libraries;
+    for package in PLUGINS_APART {
+        libraries.extend(build(&[package]).libraries);
+    }
     Built {
         programs,
         libraries,
@@ -68,7 +74,7 @@ pub fn embedder() -> &'static Path {
 /// The library of a package.
 ///
 /// # Panics
-/// When it does not compile, or is none of [`PLUGINS`].
+/// When it does not compile, or is none of [`PLUGINS`] and [`PLUGINS_APART`].
 #[must_use]
 pub fn path(package: &str) -> &'static Path {
     &BUILT.libraries[&package.replace('-', "_")]
@@ -94,29 +100,38 @@ pub fn probe(version: u64) -> Artifact {
 }
 
 /// The plugin that is written in C.
-///
-/// # Panics
-/// When there is no C compiler.
 #[must_use]
 pub fn c_plugin() -> Artifact {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let top = cargo::workspace();
-        let status = Command::new("cc")
-            .args([
-                "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I",
-            ])
-            .arg(top.join("plugin-api/include"))
-            .arg("-o")
-            .arg(folder.path().join("libplain.so"))
-            .arg(top.join("tests/c/plain.c"))
-            .status()
-            .expect("a C compiler named cc");
-        assert!(status.success(), "the C plugin does not compile");
-        folder
+    static PLAIN: LazyLock<Artifact> = LazyLock::new(|| compile("cc", &["-std=c11", "plain.c"]));
+    PLAIN.clone()
+}
+
+/// The same with a part in C++ that has unique symbols. Linked without rustc, which exports no
+/// symbols from a `cdylib` but Rust's own.
+#[must_use]
+pub fn cpp_plugin() -> Artifact {
+    static UNIQUE: LazyLock<Artifact> = LazyLock::new(|| {
+        let files = ["-x", "c", "plain.c", "-x", "c++", "unique.cc"];
+        compile("g++", &[&["-fgnu-unique"], &files[..]].concat())
     });
-    Artifact::new(fs::read(folder.path().join("libplain.so")).unwrap())
+    UNIQUE.clone()
+}
+
+/// Makes a library of files of `tests/c`.
+fn compile(compiler: &str, args: &[&str]) -> Artifact {
+    let folder = tempfile::tempdir().unwrap();
+    let (top, library) = (cargo::workspace(), folder.path().join("library.so"));
+    let status = Command::new(compiler)
+        .current_dir(top.join("tests/c"))
+        .args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I"])
+        .arg(top.join("plugin-api/include"))
+        .arg("-o")
+        .arg(&library)
+        .args(args)
+        .status();
+    let status = status.unwrap_or_else(|error| panic!("a compiler named {compiler}: {error}"));
+    assert!(status.success(), "{compiler} {args:?} failed");
+    Artifact::new(fs::read(library).unwrap())
 }
 
 /// All that is built, as `name path` lines; for people and scripts.

@@ -78,6 +78,31 @@ impl Artifact {
         Self::new(bytes)
     }
 
+    /// The same library linked with `-z nodelete`: the dynamic linker is told never to unmap it.
+    ///
+    /// # Panics
+    /// When it is no 64-bit ELF file with flags in its dynamic section.
+    #[must_use]
+    pub fn that_must_stay_mapped(&self) -> Self {
+        // See elf(5): Elf64_Ehdr, Elf64_Phdr and Elf64_Dyn.
+        const PT_DYNAMIC: u64 = 2;
+        const DT_FLAGS_1: u64 = 0x6fff_fffb;
+        const DF_1_NODELETE: u8 = 8;
+        let number = |at: usize, len: usize| {
+            let bytes = self.bytes[at..at + len].iter().rev();
+            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let place = |at: usize| usize::try_from(number(at, 8)).expect("in the file");
+        let mut headers = (0..number(56, 2) as usize).map(|index| place(32) + index * 56);
+        let dynamic = headers.find(|at| number(*at, 4) == PT_DYNAMIC);
+        let dynamic = place(dynamic.expect("a dynamic section") + 8);
+        let mut entries = (dynamic..self.bytes.len() - 16).step_by(16);
+        let flags = entries.find(|at| number(*at, 8) == DT_FLAGS_1);
+        let mut bytes = self.bytes.clone();
+        bytes[flags.expect("flags") + 8] |= DF_1_NODELETE;
+        Self::new(bytes)
+    }
+
     fn replaced(&self, from: &str, to: &str) -> Self {
         assert_eq!(from.len(), to.len(), "a file's bytes keep their places");
         let mut bytes = self.bytes.clone();

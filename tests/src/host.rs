@@ -307,6 +307,19 @@ impl Host {
             .count()
     }
 
+    /// How many libraries have code mapped into it.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn mapped(&self) -> usize {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap();
+        let code = maps
+            .lines()
+            .filter(|line| line.contains(" r-xp ") && line.contains("/staging/"));
+        code.count()
+    }
+
     /// The files in its staging folder.
     ///
     /// # Panics

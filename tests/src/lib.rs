@@ -9,6 +9,7 @@ pub mod client;
 pub mod deploy;
 pub mod grpc;
 pub mod host;
+pub mod leaving;
 pub mod load;
 pub mod log;
 pub mod module_order;

@@ -51,6 +51,15 @@ async fn inspect_takes_a_plugin_that_is_not_of_rust() {
 }
 
 #[tokio::test]
+async fn inspect_warns_of_unique_symbols() {
+    let (ended, _site) = inspect(&artifacts::cpp_plugin(), &[]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("unique symbols"), "{ended:?}");
+    assert!(said.contains("shared_counter"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn inspect_says_why_a_file_would_be_refused() {
     let probe = artifacts::probe(1);
     for (artifact, reason) in [

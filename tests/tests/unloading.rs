@@ -3,15 +3,6 @@
 use replug_tests::{Host, artifacts, host::Site};
 use rustix::process::Signal;
 
-/// How many libraries of private copies have code mapped into the host.
-fn mapped(pid: u32) -> usize {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let code = maps
-        .lines()
-        .filter(|line| line.contains(" r-xp ") && line.contains("/staging/"));
-    code.count()
-}
-
 /// Whether a thread of the process is in clock_nanosleep(2), as only a handler that blocks is.
 fn sleeps(pid: u32) -> bool {
     const CLOCK_NANOSLEEP: &str = if cfg!(target_arch = "x86_64") {
@@ -46,7 +37,7 @@ async fn nothing_of_an_old_generation_stays_mapped() {
         let retired = host.retired("fixture-probe", version - 1).await;
         assert_eq!(retired.text("outcome"), "unloaded", "{retired}");
     }
-    assert_eq!(mapped(host.pid()), 1);
+    assert_eq!(host.mapped(), 1);
     assert_eq!(host.log.all(|event| event.kind() == "quarantined"), []);
 }
 
@@ -84,7 +75,7 @@ async fn a_program_without_the_process_hooks_keeps_all_generations_and_says_so_o
         assert_eq!(retired.text("outcome"), "quarantined", "{retired}");
     }
     host.until_text(&mut connection, "/", "version 12\n").await;
-    assert_eq!(mapped(host.pid()), 12);
+    assert_eq!(host.mapped(), 12);
     assert_eq!(
         host.log.all(|event| event.kind() == "unloading-off").len(),
         1
@@ -113,7 +104,7 @@ async fn a_handler_that_blocks_keeps_its_generation_loaded_but_not_the_host_aliv
     let quarantined = host.event("quarantined").await;
     let reason = quarantined.text("reason");
     assert!(reason.contains("thread http-"), "{quarantined}");
-    assert_eq!(mapped(host.pid()), 2);
+    assert_eq!(host.mapped(), 2);
     host.signal(Signal::TERM);
     assert_eq!(host.exit().await.code(), Some(0));
     // Cut with the process.
