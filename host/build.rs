@@ -9,12 +9,15 @@ fn main() {
         for symbol in [
             "__cxa_thread_atexit_impl",
             "abort",
+            "on_exit",
             "pthread_create",
             "pthread_key_create",
             "pthread_key_delete",
             "replug_heap_1",
             "sigaction",
             "signal",
+            "timer_create",
+            "timer_delete",
         ] {
             println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
         }

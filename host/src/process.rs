@@ -14,6 +14,8 @@
 //! | `pthread_key_create`, `pthread_key_delete` | remembers whose a key is |
 //! | `pthread_create` | remembers whose a thread is |
 //! | `sigaction`, `signal` | hands no generation the handler of another |
+//! | `timer_create`, `timer_delete` | remembers whose a timer is, and calls its function itself |
+//! | `on_exit` | calls the function before the library is closed |
 //! | `abort` | a destructor that panics at a thread's end does not end the host |
 //!
 //! A program that embeds this crate without exporting them is found out by [`unloading_is_off`]; its
@@ -31,6 +33,8 @@ mod aborts;
 mod contained;
 mod descriptors;
 mod destructors;
+mod environment;
+mod exits;
 mod heap;
 mod hooks;
 mod host_threads;
@@ -39,6 +43,7 @@ mod mappings;
 mod owners;
 mod signals;
 mod threads;
+mod timers;
 
 pub use descriptors::{Before, OpenedBy};
 pub(crate) use heap::Heap;
@@ -128,6 +133,18 @@ impl Owner {
         destructors::threads_with(self.id())
     }
 
+    /// Calls what the owner wants called at the process's end, and gives the process texts of its
+    /// own for those of the owner's in the environment.
+    pub(crate) fn finish(&self) {
+        exits::run(self.id());
+        environment::copy_texts(|address| self.has(address));
+    }
+
+    /// Deletes the owner's timers. True: the function of one is running at this moment.
+    pub(crate) fn stop_timers(&self) -> bool {
+        timers::delete(self.id())
+    }
+
     /// Puts back the process's signal handlers that point into the library. Returns how many did:
     /// one may be running at this very moment.
     pub(crate) fn put_signals_back(&self) -> usize {
@@ -145,6 +162,11 @@ impl Owner {
     pub(crate) fn delete_keys(&self) {
         keys::delete(self.id());
     }
+}
+
+/// Runs host code that a plugin has called, and whose threads are not the plugin's.
+pub fn as_host<R>(work: impl FnOnce() -> R) -> R {
+    threads::as_host(work)
 }
 
 /// How many pthread keys plugins have now; the process has 1,024 in all.

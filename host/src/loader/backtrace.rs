@@ -21,7 +21,10 @@ use addr2line::Loader;
 use replug_plugin::glue::guard::Caught;
 
 use super::Footprint;
-use crate::id::{AppName, GenerationId};
+use crate::{
+    id::{AppName, GenerationId},
+    process,
+};
 
 /// A place that panics again and again is written once in so much time.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -105,10 +108,9 @@ fn start() -> Option<SyncSender<Box<Stack>>> {
             write(&stack);
         }
     };
-    thread::Builder::new()
-        .name("backtrace".to_owned())
-        .spawn(work)
-        .ok()?;
+    // It may be a plugin's thread that has just panicked.
+    let thread = thread::Builder::new().name("backtrace".to_owned());
+    process::as_host(|| thread.spawn(work)).ok()?;
     Some(sender)
 }
 

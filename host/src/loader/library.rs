@@ -221,6 +221,11 @@ impl Library {
                 "{left} threads of the host still have its thread-locals"
             )));
         }
+        if self.owner.stop_timers() {
+            return Some(Obstacle::Passing(
+                "the function of a timer of its is running".to_owned(),
+            ));
+        }
         (self.owner.put_signals_back() > 0).then(|| {
             // By the next try it has come back, if it was just called.
             Obstacle::Passing("a signal handler of its was in place until now".to_owned())
@@ -245,9 +250,14 @@ impl Library {
             heap,
             inspected,
         } = self;
-        owner.delete_keys();
         let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = ManuallyDrop::into_inner(handle).close() {
+        let handle = ManuallyDrop::into_inner(handle);
+        let close = || {
+            owner.finish();
+            owner.delete_keys();
+            handle.close()
+        };
+        if let Err(error) = owner.while_closing(close) {
             return Err((None, format!("closing it failed: {}", error_text(error))));
         }
         if process::is_mapped(inspected.staged_path()) {

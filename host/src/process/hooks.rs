@@ -10,15 +10,15 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use libc::{pthread_attr_t, pthread_key_t, pthread_t, sighandler_t};
-use replug_plugin::abi;
+use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::{
-    contained,
     destructors::{self, Destructor},
-    keys, owners, signals,
+    keys, owners,
     threads::{self, Start},
 };
+
+pub(super) use process_wide::{real_sigaction, real_timer_delete};
 
 /// The C library's own function of a name, looked up once.
 struct Real {
@@ -55,18 +55,12 @@ static THREAD_ATEXIT: Real = Real::new(c"__cxa_thread_atexit_impl");
 static KEY_CREATE: Real = Real::new(c"pthread_key_create");
 static KEY_DELETE: Real = Real::new(c"pthread_key_delete");
 static CREATE: Real = Real::new(c"pthread_create");
-static SIGACTION: Real = Real::new(c"sigaction");
-static SIGNAL: Real = Real::new(c"signal");
-static ABORT: Real = Real::new(c"abort");
 
 type ThreadAtexit = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> c_int;
 type KeyCreate = unsafe extern "C" fn(*mut pthread_key_t, Option<Destructor>) -> c_int;
 type KeyDelete = unsafe extern "C" fn(pthread_key_t) -> c_int;
 type Create =
     unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, Start, *mut c_void) -> c_int;
-type Sigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
-type Signal = unsafe extern "C" fn(c_int, sighandler_t) -> sighandler_t;
-
 unsafe extern "C" {
     /// Names this program to `__cxa_thread_atexit_impl`; every linked object has its own.
     static __dso_handle: u8;
@@ -103,7 +97,6 @@ pub(super) fn are_exported() -> bool {
             c"__cxa_thread_atexit_impl",
             __cxa_thread_atexit_impl as *const () as usize,
         ),
-        (c"abort", abort as *const () as usize),
         (c"pthread_create", pthread_create as *const () as usize),
         (
             c"pthread_key_create",
@@ -113,14 +106,12 @@ pub(super) fn are_exported() -> bool {
             c"pthread_key_delete",
             pthread_key_delete as *const () as usize,
         ),
-        (abi::HEAP_SYMBOL, replug_heap_1 as *const () as usize),
-        (c"sigaction", sigaction as *const () as usize),
-        (c"signal", signal as *const () as usize),
     ];
-    ours.iter().all(|(name, address)| {
+    let mut all = ours.into_iter().chain(process_wide::functions());
+    all.all(|(name, address)| {
         // SAFETY: the first definition in the order of look-up; the name ends with a NUL.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
-        found == *address
+        found == address
     })
 }
 
@@ -163,6 +154,8 @@ macro_rules! with_caller {
     };
 }
 
+mod process_wide;
+
 with_caller!(
     pthread_key_create,
     key_create,
@@ -170,8 +163,6 @@ with_caller!(
     "mov x2, x30"
 );
 with_caller!(pthread_create, create, "mov r8, [rsp]", "mov x4, x30");
-with_caller!(sigaction, set_action, "mov rcx, [rsp]", "mov x3, x30");
-with_caller!(signal, set_handler, "mov rdx, [rsp]", "mov x2, x30");
 
 unsafe extern "C" fn key_create(
     key: *mut pthread_key_t,
@@ -218,6 +209,10 @@ unsafe extern "C" fn create(
         // SAFETY: handed on as it came.
         return unsafe { real(thread, attributes, start, argument) };
     };
+    if owners::is_closing(owner) {
+        // By an exit handler, within `dlclose`: its code is about to be unmapped.
+        return libc::EAGAIN;
+    }
     let entry = threads::begin(owner, start, argument);
     // SAFETY: `run` takes the entry over, once.
     let status = unsafe { real(thread, attributes, threads::run, entry.cast()) };
@@ -225,64 +220,4 @@ unsafe extern "C" fn create(
         threads::never_began(entry);
     }
     status
-}
-
-unsafe extern "C" fn set_action(
-    signal: c_int,
-    new: *const libc::sigaction,
-    old: *mut libc::sigaction,
-    caller: usize,
-) -> c_int {
-    // SAFETY: handed on as it came.
-    let status = unsafe { real_sigaction(signal, new, old) };
-    if status == 0 && !old.is_null() {
-        // SAFETY: filled by the call above.
-        let old = unsafe { &mut *old };
-        signals::hide_from(owners::of(caller), signal, old);
-    }
-    status
-}
-
-/// glibc's own.
-///
-/// # Safety
-/// As POSIX says.
-pub(super) unsafe fn real_sigaction(
-    signal: c_int,
-    new: *const libc::sigaction,
-    old: *mut libc::sigaction,
-) -> c_int {
-    // SAFETY: glibc's function of that name has this type.
-    let real = unsafe { mem::transmute::<usize, Sigaction>(SIGACTION.address()) };
-    // SAFETY: vouched for by the caller.
-    unsafe { real(signal, new, old) }
-}
-
-unsafe extern "C" fn set_handler(
-    signal: c_int,
-    handler: sighandler_t,
-    caller: usize,
-) -> sighandler_t {
-    // SAFETY: glibc's function of that name has this type.
-    let real = unsafe { mem::transmute::<usize, Signal>(SIGNAL.address()) };
-    // SAFETY: handed on as it came.
-    let old = unsafe { real(signal, handler) };
-    signals::handler_for(owners::of(caller), signal, old)
-}
-
-/// Stands in for glibc's: a plugin's destructor that aborts does not end the host.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn abort() -> ! {
-    contained::take_abort();
-    threads::stay_if_ending();
-    // SAFETY: glibc's function of that name has this type.
-    let real = unsafe { mem::transmute::<usize, unsafe extern "C" fn() -> !>(ABORT.address()) };
-    // SAFETY: ends the process.
-    unsafe { real() }
-}
-
-/// Where the memory of the library at that address comes from: see [`abi::FindHeap`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn replug_heap_1(address: *const c_void) -> *const abi::Heap {
-    owners::heap_of(address as usize)
 }

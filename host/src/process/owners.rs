@@ -122,6 +122,23 @@ fn contains(packed: u64, address: usize) -> bool {
     page.wrapping_sub(first) < length
 }
 
+/// The owner whose library is being closed; 0: none is.
+static CLOSING: AtomicU64 = AtomicU64::new(0);
+
+impl Owner {
+    /// Closes its library. One at a time.
+    pub(crate) fn while_closing<R>(&self, close: impl FnOnce() -> R) -> R {
+        CLOSING.store(self.id, Ordering::Release);
+        let result = close();
+        CLOSING.store(0, Ordering::Release);
+        result
+    }
+}
+
+pub(super) fn is_closing(owner: OwnerId) -> bool {
+    CLOSING.load(Ordering::Acquire) == owner
+}
+
 /// Whose code that address is.
 pub(super) fn of(address: usize) -> Option<OwnerId> {
     slot_of(address)

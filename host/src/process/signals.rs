@@ -67,7 +67,7 @@ pub(super) fn put_back(is_its: impl Fn(usize) -> bool) -> usize {
         if !is_its(action.sa_sigaction) {
             continue;
         }
-        let action = before(signal, &action);
+        let action = harmless(signal, before(signal, &action));
         // SAFETY: a whole action, which was valid before; its code is the host's, or the default.
         unsafe { hooks::real_sigaction(signal, &raw const action, ptr::null_mut()) };
         count += 1;
@@ -78,6 +78,31 @@ pub(super) fn put_back(is_its: impl Fn(usize) -> bool) -> usize {
         );
     }
     count
+}
+
+/// The default of these ends the process, and it is the plugin that brought them about: a timer of
+/// its, or somebody who was told to signal its handler. They do nothing then. They are not ignored
+/// (`SIG_IGN`), which child processes would inherit.
+fn harmless(signal: c_int, action: libc::sigaction) -> libc::sigaction {
+    unsafe extern "C" fn nothing(_: c_int) {}
+
+    let brought_about = [
+        libc::SIGALRM,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGIO,
+    ];
+    let is_real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal);
+    if action.sa_sigaction != libc::SIG_DFL || !(is_real_time || brought_about.contains(&signal)) {
+        return action;
+    }
+    libc::sigaction {
+        sa_sigaction: nothing as *const () as usize,
+        sa_flags: libc::SA_RESTART,
+        ..action
+    }
 }
 
 fn look(signal: c_int) -> Option<libc::sigaction> {

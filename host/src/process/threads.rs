@@ -64,6 +64,16 @@ pub(super) fn owner_of_this() -> Option<OwnerId> {
     OWNER.try_with(Cell::get).ok().filter(|owner| *owner != 0)
 }
 
+/// Runs host code on a plugin's thread: threads that it starts are the host's.
+pub(super) fn as_host<R>(work: impl FnOnce() -> R) -> R {
+    let owner = OWNER.try_with(|slot| slot.replace(0));
+    let result = work();
+    if let Ok(owner) = owner {
+        let _ = OWNER.try_with(|slot| slot.set(owner));
+    }
+    result
+}
+
 /// What a new thread is told.
 pub(super) struct Beginning {
     owner: OwnerId,
@@ -119,6 +129,10 @@ pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
         argument,
     } = *beginning;
     OWNER.set(owner);
+    // It has inherited the name of the thread that started it, which may be the host's. A name that
+    // its own code gives it comes later.
+    // SAFETY: at most 16 bytes, and they end with a NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"unnamed".as_ptr()) };
     // SAFETY: takes nothing.
     let id = unsafe { libc::gettid() };
     let since = began_at(id);

@@ -43,7 +43,7 @@ pub enum ReloadError {
     #[error("the host failed while it loaded it")]
     Internal,
     /// Too many old generations of the app stay loaded.
-    #[error("{count} old generations of it stay loaded: {reason}")]
+    #[error("old generations of it stay loaded ({count} by now): {reason}")]
     Quarantined {
         /// How many.
         count: usize,
