@@ -41,7 +41,7 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
             .collect();
         cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
     };
-    let mut programs = build(&["replug"]).programs;
+    let mut programs = build_host().programs;
     programs.extend(build(&["fixture-embedder"]).programs);
     let mut libraries = build(PLUGINS).libraries;
     for package in PLUGINS_APART {
@@ -52,6 +52,13 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
         libraries,
     }
 });
+
+/// With the features that `REPLUG_TEST_FEATURES` names, if it does.
+fn build_host() -> Built {
+    let features = std::env::var("REPLUG_TEST_FEATURES").unwrap_or_default();
+    let args = ["-p", "replug", "--features", &features];
+    cargo::build(&cargo::workspace(), &cargo::target_dir(), &args)
+}
 
 /// The `replug` program.
 ///

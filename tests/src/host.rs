@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    Connection, DEADLINE, artifacts,
+    Connection, artifacts, deadline,
     deploy::Artifact,
     in_time,
     log::{Event, Log},
@@ -138,7 +138,7 @@ pub fn replug(args: impl IntoIterator<Item = impl Into<OsString>>) -> Command {
 }
 
 fn run(program: &Path, args: impl IntoIterator<Item = impl Into<OsString>>) -> Command {
-    let mut command = Command::new(program);
+    let mut command = under(program);
     command
         .args(args.into_iter().map(Into::into))
         .stdin(Stdio::null());
@@ -146,6 +146,18 @@ fn run(program: &Path, args: impl IntoIterator<Item = impl Into<OsString>>) -> C
     for variable in ["RUST_BACKTRACE", "REPLUG_LOG_FORMAT", "REPLUG_LOG_LEVEL"] {
         command.env_remove(variable);
     }
+    command
+}
+
+/// The program, run by what `REPLUG_TEST_UNDER` says: a checker and its arguments.
+fn under(program: &Path) -> Command {
+    let checker = std::env::var("REPLUG_TEST_UNDER").unwrap_or_default();
+    let mut words = checker.split_whitespace();
+    let Some(first) = words.next() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
     command
 }
 
@@ -207,7 +219,7 @@ impl Host {
                 tokio::task::yield_now().await;
             }
         };
-        let seen = tokio::time::timeout(DEADLINE, ask).await;
+        let seen = tokio::time::timeout(deadline(), ask).await;
         assert!(
             seen.is_ok(),
             "{path} never answered {text:?}; the host's log:\n{}",

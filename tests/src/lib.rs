@@ -3,6 +3,8 @@
 //!
 //! A test awaits an event of the host's log, or asks until an answer changes; it never sleeps.
 
+use std::{sync::LazyLock, time::Duration};
+
 pub mod artifacts;
 pub mod cargo;
 pub mod client;
@@ -18,18 +20,27 @@ pub mod socket;
 pub use client::Connection;
 pub use host::Host;
 
-/// How long anything may take before a test gives up, in seconds. Not a measure of anything: on
-/// an idle machine it takes a thousandth of this.
-pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long anything may take before a test gives up. Not a measure of anything: on an idle machine
+/// it takes a thousandth of this. `REPLUG_TEST_DEADLINE`, in seconds, is for hosts that run under a
+/// checker.
+#[must_use]
+pub fn deadline() -> Duration {
+    static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+        let named = std::env::var("REPLUG_TEST_DEADLINE").ok();
+        let seconds = named.and_then(|seconds| seconds.parse().ok());
+        Duration::from_secs(seconds.unwrap_or(60))
+    });
+    *DEADLINE
+}
 
 /// Awaits `future`, at most until the deadline.
 ///
 /// # Panics
 /// When the deadline passes.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
+    match tokio::time::timeout(deadline(), future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+        Err(_) => panic!("{what}: not within {:?}", deadline()),
     }
 }
 

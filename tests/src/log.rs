@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::DEADLINE;
+use crate::deadline;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,10 +135,10 @@ impl Log {
                 }
             }
         };
-        match tokio::time::timeout(DEADLINE, search).await {
+        match tokio::time::timeout(deadline(), search).await {
             Ok(Some(event)) => event,
             Ok(None) => panic!("the host has ended without {what}; its log:\n{self}"),
-            Err(_) => panic!("no {what} within {DEADLINE:?}; the host's log:\n{self}"),
+            Err(_) => panic!("no {what} within {:?}; the host's log:\n{self}", deadline()),
         }
     }
 
