@@ -5,10 +5,10 @@
 
 mod load;
 mod reload;
-mod servers;
 mod throughput;
 
 use clap::{Parser, ValueEnum};
+use replug_bench::servers::Programs;
 
 /// Measures Replug against the same app without it.
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ async fn main() {
     if cfg!(debug_assertions) {
         println!("warning: built without optimization; use cargo run --release\n");
     }
-    let programs = servers::Programs::build();
+    let programs = Programs::build();
     if args.what != Some(What::Reload) {
         throughput::run(&args, &programs).await;
     }

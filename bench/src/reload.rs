@@ -3,9 +3,10 @@
 
 use std::{fs, process::Command, time::Instant};
 
+use replug_bench::servers::Programs;
 use replug_tests::{deploy::Artifact, host::Site};
 
-use crate::{Args, percentile, servers::Programs};
+use crate::{Args, percentile};
 
 pub(crate) async fn run(args: &Args, programs: &Programs) {
     let site = Site::new();

@@ -6,43 +6,42 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use replug_tests::{Host, cargo, host::Site};
+use replug_tests::{
+    Host,
+    cargo::{self, Built},
+    host::Site,
+};
 
 /// The programs and libraries.
 #[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) replug: PathBuf,
-    pub(crate) native: PathBuf,
-    pub(crate) plain_load: PathBuf,
-    pub(crate) payload: PathBuf,
-    pub(crate) probe: PathBuf,
+pub struct Programs {
+    /// The host.
+    pub replug: PathBuf,
+    /// The benchmark's app on axum's own server.
+    pub native: PathBuf,
+    /// What copies and opens a library, and nothing else.
+    pub plain_load: PathBuf,
+    /// The benchmark's app.
+    pub payload: PathBuf,
+    /// The probe fixture.
+    pub probe: PathBuf,
 }
 
 impl Programs {
-    pub(crate) fn build() -> Self {
-        let target = cargo::target_dir();
-        // Where people's own builds are, so that what cargo has built is not built again.
-        let target = target
-            .parent()
-            .expect("the tests' folder is in the target folder");
-        // Plugins apart from the host, as their authors build them: in one call they would get
-        // all that the host wants of the crates they share.
-        let build = |packages: &[&str]| {
-            let mut args: Vec<&str> = packages
-                .iter()
-                .flat_map(|package| ["-p", package])
-                .collect();
-            if !cfg!(debug_assertions) {
-                args.push("--release");
-            }
-            cargo::build(&cargo::workspace(), target, &args)
-        };
-        let mut programs = build(&["replug", "replug-bench"]).programs;
-        let mut libraries = build(&["bench-payload", "fixture-probe"]).libraries;
-        let mut program = |name| programs.remove(name).expect("cargo has built it");
+    /// Builds them.
+    ///
+    /// # Panics
+    /// When they do not compile.
+    #[must_use]
+    pub fn build() -> Self {
+        let mut built = build(
+            &["replug", "replug-bench"],
+            &["bench-payload", "fixture-probe"],
+        );
+        let mut program = |name| built.programs.remove(name).expect("cargo has built it");
         let (replug, native) = (program("replug"), program("native"));
         let plain_load = program("plain-load");
-        let mut library = |name| libraries.remove(name).expect("cargo has built it");
+        let mut library = |name| built.libraries.remove(name).expect("cargo has built it");
         let (payload, probe) = (library("bench_payload"), library("fixture_probe"));
         Self {
             replug,
@@ -54,36 +53,84 @@ impl Programs {
     }
 
     /// A host that serves that library at `/`.
-    pub(crate) async fn serve(&self, library: &Path, threads: usize, site: &Site) -> Host {
-        let staging = site.path().join("staging");
-        let mut command = Command::new(&self.replug);
-        command
-            .args([
-                "serve",
-                "--log-format",
-                "json",
-                "--listen",
-                "127.0.0.1:0",
-                "--threads",
-            ])
-            .arg(threads.to_string())
-            .arg("--staging-dir")
-            .arg(&staging)
-            .args(["--control", "none"])
-            .arg(library);
-        Host::spawn(command, Some(staging)).await
+    pub async fn serve(&self, library: &Path, threads: usize, site: &Site) -> Host {
+        serve(&self.replug, library, threads, site, &[]).await
     }
+}
+
+/// Builds packages of programs, and packages of plugins.
+///
+/// # Panics
+/// When they do not compile.
+#[must_use]
+pub fn build(programs: &[&str], plugins: &[&str]) -> Built {
+    let target = cargo::target_dir();
+    // Where people's own builds are, so that what cargo has built is not built again.
+    let target = target
+        .parent()
+        .expect("the tests' folder is in the target folder");
+    // Plugins apart from the host, as their authors build them: in one call they would get
+    // all that the host wants of the crates they share.
+    let build = |packages: &[&str]| {
+        let mut args: Vec<&str> = packages
+            .iter()
+            .flat_map(|package| ["-p", package])
+            .collect();
+        if !cfg!(debug_assertions) {
+            args.push("--release");
+        }
+        cargo::build(&cargo::workspace(), target, &args)
+    };
+    Built {
+        programs: build(programs).programs,
+        libraries: build(plugins).libraries,
+    }
+}
+
+/// A host that serves that library at `/`, with further arguments of `replug serve`.
+pub async fn serve(
+    replug: &Path,
+    library: &Path,
+    threads: usize,
+    site: &Site,
+    more: &[String],
+) -> Host {
+    let staging = site.path().join("staging");
+    let mut command = Command::new(replug);
+    command
+        .args([
+            "serve",
+            "--log-format",
+            "json",
+            "--listen",
+            "127.0.0.1:0",
+            "--threads",
+        ])
+        .arg(threads.to_string())
+        .arg("--staging-dir")
+        .arg(&staging)
+        .arg("--control")
+        .arg(site.control())
+        .args(more)
+        .arg(library);
+    Host::spawn(command, Some(staging)).await
 }
 
 /// The same app on axum's own server; killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Native {
+pub struct Native {
     child: Child,
-    pub(crate) address: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 impl Native {
-    pub(crate) fn start(programs: &Programs, threads: usize) -> Self {
+    /// Starts it and waits until it listens.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(programs: &Programs, threads: usize) -> Self {
         let mut command = Command::new(&programs.native);
         let mut child = command
             .arg(threads.to_string())

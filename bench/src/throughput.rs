@@ -2,13 +2,13 @@
 
 use std::{num::NonZeroUsize, thread};
 
+use replug_bench::servers::{Native, Programs};
 use replug_tests::host::Site;
 
 use crate::{
     Args,
     load::{Tool, Url},
     percentile,
-    servers::{Native, Programs},
 };
 
 pub(crate) async fn run(args: &Args, programs: &Programs) {

@@ -1,6 +1,6 @@
 //! A client that keeps to one connection: a test that holds one proves that it was not replaced.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, io, net::SocketAddr};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -66,11 +66,19 @@ impl Connection {
     /// # Panics
     /// When nobody listens there.
     pub async fn http1(address: &str) -> Self {
+        Self::try_http1(address).await.unwrap()
+    }
+
+    /// The same where nobody may listen.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub async fn try_http1(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
-            let stream = UnixStream::connect(path).await.unwrap();
-            return Self::over_http1(stream, None).await;
+            return Self::over_http1(UnixStream::connect(path).await?, None).await;
         }
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         let local = stream.local_addr().ok();
         Self::over_http1(stream, local).await
     }
@@ -84,20 +92,22 @@ impl Connection {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 << 10).unwrap();
         socket.set_send_buffer_size(64 << 10).unwrap();
-        Self::over_http1(socket.connect(address).await.unwrap(), None).await
+        let stream = socket.connect(address).await.unwrap();
+        Self::over_http1(stream, None).await.unwrap()
     }
 
-    async fn over_http1<S>(stream: S, local: Option<SocketAddr>) -> Self
+    async fn over_http1<S>(stream: S, local: Option<SocketAddr>) -> io::Result<Self>
     where
         TokioIo<S>: Read + Write + Unpin + Send + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
         // A test sees the end of a connection in the request that fails.
         tokio::spawn(connection.with_upgrades());
-        Self {
+        Ok(Self {
             sender: Sender::Http1(sender),
             local,
-        }
+        })
     }
 
     /// HTTP/2 without TLS and without asking first.

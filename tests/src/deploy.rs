@@ -50,6 +50,14 @@ impl Artifact {
         new
     }
 
+    /// The same library as another file: a number stands after its end, where no loader looks.
+    #[must_use]
+    pub fn numbered(&self, number: u64) -> Self {
+        let mut new = self.clone();
+        new.bytes.extend(format!("{number:0DIGITS$}").bytes());
+        new
+    }
+
     /// The first half, as a copy that was broken off leaves it.
     #[must_use]
     pub fn cut_short(&self) -> Self {

@@ -1,6 +1,9 @@
 //! A client of the `grpc` sample, over one HTTP/2 connection.
 
-use std::task::{Context, Poll};
+use std::{
+    io,
+    task::{Context, Poll},
+};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{Request, Response, Uri, uri::PathAndQuery};
@@ -62,12 +65,23 @@ impl Greeter {
     /// # Panics
     /// When nobody listens.
     pub async fn connect(host: &Host) -> Self {
-        let stream = TcpStream::connect(&host.address).await.unwrap();
-        let io = TokioIo::new(stream);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        Self::try_connect(&host.address).await.unwrap()
+    }
+
+    /// The same where nobody may listen.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub async fn try_connect(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        // A call is several frames: without this, the last one waits for the host to have
+        // acknowledged the first.
+        stream.set_nodelay(true)?;
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        let origin = Uri::try_from(format!("http://{}", host.address)).unwrap();
-        Self(Grpc::with_origin(Channel(sender), origin))
+        let origin = Uri::try_from(format!("http://{address}")).map_err(io::Error::other)?;
+        Ok(Self(Grpc::with_origin(Channel(sender), origin)))
     }
 
     async fn ready(&mut self) -> Result<(), Status> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use crate::{Connection, Host};
+use crate::{Connection, Host, client};
 
 /// Clients under way.
 #[derive(Debug)]
@@ -82,15 +83,14 @@ impl Load {
 async fn run(mut connection: Connection, shared: Arc<Shared>) -> Tally {
     let mut tally = Tally::default();
     while !shared.ended.load(Ordering::SeqCst) {
-        let oldest = shared.newest.load(Ordering::SeqCst);
-        match ask(&mut connection, oldest, &shared.newest).await {
+        match ask_version(&mut connection, &shared.newest).await {
             Ok(version) => {
                 tally.answers += 1;
                 tally.versions.insert(version);
                 shared.answers.fetch_add(1, Ordering::SeqCst);
             }
             Err(failure) => {
-                tally.failures.push(failure);
+                tally.failures.push(failure.to_string());
                 // The connection may be gone; one failure a client says enough.
                 return tally;
             }
@@ -99,31 +99,56 @@ async fn run(mut connection: Connection, shared: Arc<Shared>) -> Tally {
     tally
 }
 
-/// One request to `/mixed`, whose head and every line tell the version.
-async fn ask(connection: &mut Connection, oldest: u64, newest: &AtomicU64) -> Result<u64, String> {
-    let request = connection
-        .request("GET", "/mixed")
-        .body(crate::client::empty());
-    let request = request.map_err(|error| error.to_string())?;
+/// Why an answer is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is none, or not the right one.
+    Failed(String),
+    /// It is of two versions, or of one that had been replaced already.
+    Mixed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) => f.write_str(why),
+            Self::Mixed(why) => write!(f, "a mixture: {why}"),
+        }
+    }
+}
+
+/// One request to the probe's `/mixed`, whose head and every line tell the version. `newest` is the
+/// newest version that any client has seen.
+///
+/// # Errors
+/// When the answer is none, mixed, or older than one that had come before it was asked for.
+pub async fn ask_version(connection: &mut Connection, newest: &AtomicU64) -> Result<u64, Failure> {
+    let failed = |what: &str, why: &dyn fmt::Debug| Failure::Failed(format!("{what}: {why:?}"));
+    let oldest = newest.load(Ordering::SeqCst);
+    let request = connection.request("GET", "/mixed");
+    let request = request.body(client::empty());
+    let request = request.map_err(|error| failed("no request", &error))?;
     let response = connection.try_send(request).await;
-    let response = response.map_err(|error| format!("no response: {error:?}"))?;
+    let response = response.map_err(|error| failed("no response", &error))?;
     let version = response
         .headers()
         .get("x-version")
         .and_then(|v| v.to_str().ok()?.parse().ok());
-    let version: u64 = version.ok_or_else(|| format!("no version: {response:?}"))?;
+    let version: u64 = version.ok_or_else(|| failed("no version", &response))?;
     newest.fetch_max(version, Ordering::SeqCst);
     if version < oldest {
-        return Err(format!(
+        return Err(Failure::Mixed(format!(
             "version {version} answered after version {oldest} had"
-        ));
+        )));
     }
-    let answer = crate::client::read(response).await;
-    let answer = answer.map_err(|error| format!("broken off: {error:?}"))?;
+    let answer = client::read(response).await;
+    let answer = answer.map_err(|error| failed("broken off", &error))?;
+    if answer.status != http::StatusCode::OK {
+        return Err(failed("not OK", &answer));
+    }
     let line = format!("version {version}");
-    let whole = answer.text.lines().count() == 8 && answer.text.lines().all(|l| l == line);
-    if answer.status != http::StatusCode::OK || !whole {
-        return Err(format!("a mixture: {answer:?}"));
+    if answer.text.lines().count() != 8 || answer.text.lines().any(|l| l != line) {
+        return Err(Failure::Mixed(format!("{answer:?}")));
     }
     Ok(version)
 }

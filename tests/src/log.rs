@@ -142,6 +142,24 @@ impl Log {
         }
     }
 
+    /// Takes out all events, as soon as there is one; none: the log has ended. For whoever alone
+    /// reads a log that is too long to be kept: what is taken is not found by the others.
+    pub async fn take(&self) -> Vec<Event> {
+        let mut grown = self.grown.clone();
+        loop {
+            grown.borrow_and_update();
+            {
+                let mut lines = self.lock();
+                if !lines.events.is_empty() || lines.ended {
+                    return std::mem::take(&mut lines.events);
+                }
+            }
+            if grown.changed().await.is_err() {
+                return Vec::new();
+            }
+        }
+    }
+
     /// Waits until the log has ended.
     pub async fn end(&self) {
         let mut grown = self.grown.clone();

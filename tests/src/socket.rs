@@ -4,7 +4,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Message, protocol::CloseFrame},
+    tungstenite::{Error, Message, protocol::CloseFrame},
 };
 
 use crate::{Host, in_time};
@@ -28,9 +28,19 @@ impl Socket {
     /// # Panics
     /// When the host does not upgrade.
     pub async fn open(host: &Host, path: &str) -> Self {
-        let stream = TcpStream::connect(&host.address).await.unwrap();
-        let open = client_async(format!("ws://{}{path}", host.address), stream);
-        Self(in_time("an upgrade", open).await.unwrap().0)
+        let open = Self::try_open(&host.address, path);
+        in_time("an upgrade", open).await.unwrap()
+    }
+
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// When nobody listens there or the host does not upgrade.
+    pub async fn try_open(address: &str, path: &str) -> Result<Self, Error> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (socket, _) = client_async(format!("ws://{address}{path}"), stream).await?;
+        Ok(Self(socket))
     }
 
     /// Says something.
@@ -38,7 +48,15 @@ impl Socket {
     /// # Panics
     /// When the socket is closed.
     pub async fn say(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.unwrap();
+        self.try_say(text).await.unwrap();
+    }
+
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// When the socket is closed.
+    pub async fn try_say(&mut self, text: &str) -> Result<(), Error> {
+        self.0.send(Message::text(text)).await
     }
 
     /// The next text.
@@ -46,10 +64,23 @@ impl Socket {
     /// # Panics
     /// When something else comes.
     pub async fn hear(&mut self) -> String {
-        let message = in_time("a message", self.0.next())
-            .await
-            .expect("not the end");
-        message.unwrap().into_text().unwrap().to_string()
+        let text = in_time("a message", self.try_hear()).await;
+        text.unwrap_or_else(|end| panic!("a text, not {end:?}"))
+    }
+
+    /// The same where it may end.
+    ///
+    /// # Errors
+    /// The end.
+    pub async fn try_hear(&mut self) -> Result<String, End> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(frame))) => return Err(End::Closed(frame)),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(End::Cut),
+            }
+        }
     }
 
     /// Says something and awaits the next text.
@@ -62,14 +93,20 @@ impl Socket {
     pub async fn end(mut self) -> End {
         in_time("a WebSocket's end", async {
             loop {
-                match self.0.next().await {
-                    Some(Ok(Message::Close(frame))) => return End::Closed(frame),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return End::Cut,
+                if let Err(end) = self.try_hear().await {
+                    return end;
                 }
             }
         })
         .await
+    }
+
+    /// Closes it, whether or not it is still open, and says how it ended.
+    pub async fn leave(mut self) -> End {
+        match self.0.close(None).await {
+            Ok(()) => self.end().await,
+            Err(_) => End::Cut,
+        }
     }
 
     /// Closes it, and awaits the app's assent.
