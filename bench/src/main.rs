@@ -1,8 +1,9 @@
-//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload]`.
+//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload|allocator]`.
 //!
 //! Numbers of one run are comparable with each other and with nothing else: what is compared is
 //! measured alternately, on the same machine, within seconds.
 
+mod allocator;
 mod load;
 mod reload;
 mod throughput;
@@ -13,7 +14,7 @@ use replug_bench::servers::Programs;
 /// Measures Replug against the same app without it.
 #[derive(Debug, Parser)]
 struct Args {
-    /// What to measure; both if nothing is said.
+    /// What to measure; everything if nothing is said.
     what: Option<What>,
     /// Rounds of each throughput measurement.
     #[arg(long, default_value_t = 7)]
@@ -38,6 +39,8 @@ enum What {
     Throughput,
     /// From a new file to its first answer, beside copying and opening that file.
     Reload,
+    /// What a plugin's allocation costs, beside the C library's.
+    Allocator,
 }
 
 #[tokio::main]
@@ -47,11 +50,15 @@ async fn main() {
         println!("warning: built without optimization; use cargo run --release\n");
     }
     let programs = Programs::build();
-    if args.what != Some(What::Reload) {
+    let wanted = |what| args.what.is_none_or(|only| only == what);
+    if wanted(What::Throughput) {
         throughput::run(&args, &programs).await;
     }
-    if args.what != Some(What::Throughput) {
+    if wanted(What::Reload) {
         reload::run(&args, &programs).await;
+    }
+    if wanted(What::Allocator) {
+        allocator::run(&programs).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Programs {
     pub plain_load: PathBuf,
     /// The benchmark's app.
     pub payload: PathBuf,
+    /// What measures allocators.
+    pub allocator: PathBuf,
     /// The probe fixture.
     pub probe: PathBuf,
 }
@@ -36,18 +38,20 @@ impl Programs {
     pub fn build() -> Self {
         let mut built = build(
             &["replug", "replug-bench"],
-            &["bench-payload", "fixture-probe"],
+            &["bench-payload", "bench-allocator", "fixture-probe"],
         );
         let mut program = |name| built.programs.remove(name).expect("cargo has built it");
         let (replug, native) = (program("replug"), program("native"));
         let plain_load = program("plain-load");
         let mut library = |name| built.libraries.remove(name).expect("cargo has built it");
         let (payload, probe) = (library("bench_payload"), library("fixture_probe"));
+        let allocator = library("bench_allocator");
         Self {
             replug,
             native,
             plain_load,
             payload,
+            allocator,
             probe,
         }
     }

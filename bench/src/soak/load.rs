@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use replug_tests::{DEADLINE, Host, load::Failure};
+use replug_tests::{Host, deadline, load::Failure};
 use tokio::{
     sync::{OwnedRwLockWriteGuard, RwLock},
     task::JoinSet,
@@ -140,14 +140,14 @@ async fn run(mut client: Client, shared: Arc<Shared>) {
         if let Err(error) = client.connect().await {
             return shared.failed(Failure::Failed(format!("no connection: {error}")));
         }
-        let asked = timeout(DEADLINE, client.ask(&shared.newest)).await;
+        let asked = timeout(deadline(), client.ask(&shared.newest)).await;
         let failure = match asked {
             Ok(Ok(answers)) => {
                 shared.answers.fetch_add(answers, Ordering::Relaxed);
                 continue;
             }
             Ok(Err(failure)) => failure,
-            Err(_) => Failure::Failed(format!("no answer within {DEADLINE:?}")),
+            Err(_) => Failure::Failed(format!("no answer within {:?}", deadline())),
         };
         client.disconnect();
         shared.failed(failure);

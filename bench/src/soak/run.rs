@@ -5,7 +5,7 @@ use std::{
     process::ExitStatus,
 };
 
-use replug_tests::{DEADLINE, Host, deploy::Artifact, host::Site};
+use replug_tests::{Host, deadline, deploy::Artifact, host::Site};
 use tokio::time::timeout;
 
 use super::{Plan, Sample, Tally, generations::Generations, load::Load, sampler::Sampler};
@@ -128,9 +128,12 @@ impl<'a> Soak<'a> {
     ) -> Result<(), String> {
         while !reached(&self.generations) {
             let newest = self.generations.serving;
-            let events = timeout(DEADLINE, self.host.log.take()).await;
+            let events = timeout(deadline(), self.host.log.take()).await;
             let events = events.map_err(|_| {
-                format!("nothing is {what} within {DEADLINE:?} of generation {newest}")
+                format!(
+                    "nothing is {what} within {:?} of generation {newest}",
+                    deadline()
+                )
             })?;
             if events.is_empty() {
                 return Err(format!("the host has ended at generation {newest}"));
