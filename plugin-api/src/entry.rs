@@ -6,13 +6,14 @@
 
 use std::{ffi::c_void, future::Future, pin::Pin, ptr, sync::Arc, task::Poll, time::Duration};
 
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 
 use crate::{
     Body, BoxError, Reason, Setup, abi, forward,
     glue::{
-        body::{copy_headers, error_chain, lend_headers},
+        body::{copy_headers, error_chain},
         guard::{self, Caught},
+        headers::LentHeaders,
         waker,
     },
     instance::{Instance, SetupInput, StartError},
@@ -129,8 +130,7 @@ struct InFlight {
     future: Option<ResponseFuture>,
     instance: Alive,
     request_id: u64,
-    headers: HeaderMap,
-    fields: Vec<abi::Header>,
+    headers: LentHeaders,
 }
 
 static CALL_TABLE: abi::CallTable = abi::CallTable {
@@ -164,8 +164,7 @@ unsafe extern "C" fn call(
             })),
             instance,
             request_id,
-            headers: HeaderMap::new(),
-            fields: Vec::new(),
+            headers: LentHeaders::default(),
         };
         let call = abi::Call {
             this: Box::into_raw(Box::new(in_flight)).cast(),
@@ -258,10 +257,7 @@ unsafe extern "C" fn call_poll(
         this.future = None;
         let (parts, body) = result?.into_parts();
         out.status = u32::from(parts.status.as_u16());
-        this.headers = parts.headers;
-        lend_headers(&this.headers, &mut this.fields);
-        out.headers = this.fields.as_ptr();
-        out.header_count = this.fields.len();
+        (out.headers, out.header_count) = this.headers.lend(parts.headers);
         out.body = outgoing::export(body, this.instance, this.request_id);
         Poll::Ready(Ok(()))
     });

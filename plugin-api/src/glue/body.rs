@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     glue::{
         bytes::{adopt, adopt_text, owned},
         guard::{self, Caught},
-        waker,
+        headers, waker,
     },
 };
 
@@ -128,11 +128,11 @@ pub unsafe fn copy_headers(
         return Ok(());
     }
     // SAFETY: vouched for by the caller.
-    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
+    let fields = unsafe { std::slice::from_raw_parts(headers, count) };
     into.reserve(count);
-    for header in headers {
+    for header in fields {
         // SAFETY: vouched for by the caller.
-        let name = HeaderName::from_bytes(unsafe { header.name.as_bytes() })?;
+        let name = headers::name(unsafe { header.name.as_bytes() })?;
         // SAFETY: vouched for by the caller.
         let value = HeaderValue::from_bytes(unsafe { header.value.as_bytes() })?;
         into.append(name, value);
