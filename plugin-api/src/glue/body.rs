@@ -19,7 +19,7 @@ use http_body::{Frame, SizeHint};
 use crate::{
     abi,
     glue::{
-        bytes::{adopt, adopt_text, owned},
+        bytes::{adopt, adopt_or_copy, adopt_text, owned},
         guard::{self, Caught},
         headers, waker,
     },
@@ -271,6 +271,11 @@ impl<K: Clone + Send + 'static> Imported<K> {
         Self { raw, ended, keep }
     }
 
+    /// What is kept with it.
+    pub fn keep(&self) -> &K {
+        &self.keep
+    }
+
     /// Polls for the next frame.
     pub fn poll_frame(
         &mut self,
@@ -296,7 +301,7 @@ impl<K: Clone + Send + 'static> Imported<K> {
             abi::READY | abi::LAST => {
                 self.ended = status == abi::LAST;
                 // SAFETY: filled by the other side for us; `keep` outlives it.
-                let data = unsafe { adopt(out.data, self.keep.clone()) };
+                let data = unsafe { adopt_or_copy(out.data, &self.keep) };
                 self.count(data.len());
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
