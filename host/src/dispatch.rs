@@ -1,35 +1,30 @@
 //! A request's way through the host: route → lease → call → response.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use axum::response::IntoResponse as _;
-use http::{Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{Request, Uri, uri::PathAndQuery};
 use hyper::body::Incoming;
-use replug_plugin::glue::guard::Caught;
 use tower_service::Service as _;
 
+mod answer;
 mod body;
 mod connection;
+mod cut;
+mod failure;
 mod upgrade;
 
+pub use answer::Answer;
 pub use body::DispatchBody;
 pub use connection::Connection;
 
 use crate::{
-    generation::Lease,
-    loader::{
-        CallError, Peer, RequestInfo,
-        backtrace::{self, Panicked},
-    },
+    loader::{Peer, Plugin, RequestInfo},
     router::Router,
 };
-use body::Cut;
+use failure::Failure;
 
 /// Answers requests; one for all connections.
 #[derive(Clone, Debug)]
@@ -49,42 +44,49 @@ impl Dispatcher {
         Self { router, pages }
     }
 
-    /// Answers a request. Dropping the future cancels it.
-    ///
-    /// # Errors
-    /// Never; what fails is an error response.
-    pub async fn handle(
-        &self,
-        request: Request<Incoming>,
-        connection: &Connection,
-    ) -> Result<Response<DispatchBody>, Infallible> {
-        let peer = connection.peer;
+    /// Begins to answer a request.
+    pub fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Answer {
         connection.count_request();
+        let peer = connection.peer;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let routed = self.router.route(request.uri().path());
         let Some((lease, uri)) = routed.and_then(|routed| {
-            let lease = routed.app.lease()?;
+            let lease = routed.app().lease()?;
             Some((lease, strip(request.uri(), routed.rest)))
         }) else {
-            return Ok(self.own_page(request, peer).await);
+            return self.own_page(request, peer);
         };
         if lease.is_exhausted() {
-            return Ok(Failure::Exhausted.into_response(&lease, id));
+            return Answer::now(Failure::Exhausted.into_response(&lease, id));
         }
-        let result = if upgrade::wanted(&request) {
-            upgrade::tunnel(request, &lease, uri.as_deref(), peer, id).await
-        } else {
-            let (parts, body) = request.into_parts();
-            call(&parts, body, &lease, uri.as_deref(), connection, id).await
+        if upgrade::wanted(&request) {
+            return Answer::other(async move {
+                upgrade::tunnel(request, &lease, uri.as_deref(), peer, id)
+                    .await
+                    .unwrap_or_else(|failure| failure.into_response(&lease, id))
+            });
+        }
+        let (parts, body) = request.into_parts();
+        let info = RequestInfo {
+            uri: uri.as_deref(),
+            original_uri: &parts.uri,
+            peer,
+            id,
         };
-        Ok(result.unwrap_or_else(|failure| failure.into_response(&lease, id)))
+        match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
+            Ok(call) => Answer::app(call, id),
+            Err(error) => Answer::now(Failure::Call(error).into_response(&lease, id)),
+        }
     }
 
-    async fn own_page(&self, request: Request<Incoming>, peer: Peer) -> Response<DispatchBody> {
+    fn own_page(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(peer);
-        let Ok(response) = self.pages.clone().call(request).await;
-        response.map(DispatchBody::own)
+        let answer = self.pages.clone().call(request);
+        Answer::other(async move {
+            let Ok(response) = answer.await;
+            response.map(DispatchBody::own)
+        })
     }
 }
 
@@ -104,113 +106,6 @@ fn strip(uri: &Uri, rest: &str) -> Option<String> {
         stripped.push_str(query);
     }
     Some(stripped)
-}
-
-/// Why there is no response of the app's.
-#[derive(Debug)]
-enum Failure {
-    Call(CallError),
-    /// The drain deadline passed before the app had begun to answer.
-    Cut,
-    /// It uses more memory than it may.
-    Exhausted,
-    /// The tunnel to the app broke before it had answered.
-    Tunnel(hyper::Error),
-}
-
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
-    }
-}
-
-impl Failure {
-    fn into_response(self, lease: &Lease, id: u64) -> Response<DispatchBody> {
-        let (app, generation) = (lease.app.as_str(), lease.id.get());
-        let (status, text) = match self {
-            Self::Call(CallError::Panicked(caught)) => {
-                tracing::error!(
-                    event = "handler-panicked",
-                    app,
-                    generation,
-                    request = id,
-                    location = caught.location,
-                    "panicked: {}",
-                    caught.message,
-                );
-                log_stack(lease, id, &caught);
-                (StatusCode::INTERNAL_SERVER_ERROR, "the application failed")
-            }
-            Self::Call(error) => {
-                tracing::error!(
-                    event = "handler-failed",
-                    app,
-                    generation,
-                    request = id,
-                    "{error}"
-                );
-                (StatusCode::INTERNAL_SERVER_ERROR, "the application failed")
-            }
-            Self::Cut => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the application was replaced and did not finish",
-            ),
-            Self::Exhausted => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the application uses more memory than it may",
-            ),
-            Self::Tunnel(error) => {
-                tracing::warn!(
-                    event = "tunnel-failed",
-                    app,
-                    generation,
-                    request = id,
-                    "the app ended an upgrade request without an answer: {error}",
-                );
-                (
-                    StatusCode::BAD_GATEWAY,
-                    "the application ended the connection",
-                )
-            }
-        };
-        let mut response = (status, format!("{text} (request {id})\n")).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("0"));
-        }
-        response.map(DispatchBody::own)
-    }
-}
-
-fn log_stack(lease: &Lease, request: u64, caught: &Caught) {
-    let who = Panicked {
-        app: lease.app.clone(),
-        generation: lease.id,
-        request: Some(request),
-    };
-    backtrace::log(who, caught, &lease.footprint);
-}
-
-async fn call(
-    parts: &Parts,
-    body: Incoming,
-    lease: &Lease,
-    uri: Option<&str>,
-    connection: &Connection,
-    id: u64,
-) -> Result<Response<DispatchBody>, Failure> {
-    let info = RequestInfo {
-        uri,
-        original_uri: &parts.uri,
-        peer: connection.peer,
-        id,
-    };
-    let call = lease
-        .plugin()
-        .call(parts, body, &info, connection.hold(lease))?;
-    let response = Cut::new(lease, call).await.ok_or(Failure::Cut)??;
-    Ok(response.map(|body| DispatchBody::plugin(body, lease.clone(), id)))
 }
 
 /// The request's target as a plain path, for the tunnel's own request line.

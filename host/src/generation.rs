@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     id::{AppName, Digest, GenerationId},
-    loader::{Footprint, Plugin, Running},
+    loader::{Footprint, Plugin, PluginOwner, Running},
     process::OpenedBy,
 };
 
@@ -44,6 +44,12 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Comes when the drain deadline has passed and what is left must end.
+    #[must_use]
+    pub fn cut(&self) -> &Arc<Cut> {
+        &self.cut
+    }
+
     /// From now on, no new request is taken while it uses more memory than it may.
     pub fn turn_away_when_exhausted(&self) {
         self.turns_away.store(true, Ordering::Relaxed);
@@ -85,7 +91,14 @@ impl Cut {
     }
 }
 
-/// Keeps a generation alive: one for each request, response body and tunnel.
+impl PluginOwner for Generation {
+    fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+}
+
+/// Keeps a generation alive: one for each request, response body (and piece of its data that is
+/// not sent yet) and tunnel.
 #[derive(Clone, Debug)]
 pub struct Lease(pub(crate) Arc<Generation>);
 
@@ -100,12 +113,6 @@ impl Lease {
     #[must_use]
     pub fn plugin(&self) -> &Plugin {
         &self.0.plugin
-    }
-
-    /// Comes when the drain deadline has passed and what is left must end.
-    #[must_use]
-    pub fn cut(&self) -> &Arc<Cut> {
-        &self.0.cut
     }
 }
 

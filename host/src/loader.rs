@@ -340,6 +340,13 @@ impl Stopped {
 #[derive(Clone)]
 pub struct Plugin(Arc<Shared>);
 
+/// What has a plugin as a part of itself. A share of it is as good as a clone of the plugin, so
+/// that a call counts one thing instead of two.
+pub trait PluginOwner: Send + Sync + 'static {
+    /// The plugin.
+    fn plugin(&self) -> &Plugin;
+}
+
 type OnLast = Box<dyn FnOnce(Running) + Send>;
 
 struct Shared {
@@ -382,18 +389,18 @@ impl Plugin {
         self.running().library.staged_path()
     }
 
-    /// Hands it a request. What comes back keeps the plugin loaded, and `keep` with it.
+    /// Hands the owner's plugin a request. What comes back keeps the owner, and `keep` with it.
     ///
     /// # Errors
     /// When it refuses the request, or panics.
-    pub fn call<K>(
-        &self,
+    pub fn call<O: PluginOwner, K>(
+        owner: &Arc<O>,
         parts: &Parts,
         body: Incoming,
         info: &RequestInfo<'_>,
         keep: K,
-    ) -> Result<Call<K>, CallError> {
-        let running = self.running();
+    ) -> Result<Call<O, K>, CallError> {
+        let running = owner.plugin().running();
         let table = running.library.table();
         let mut raw = abi::Call {
             this: ptr::null_mut(),
@@ -406,8 +413,9 @@ impl Plugin {
             unsafe { (table.call)(running.app.0, message, &raw mut raw, &raw mut failure) }
         });
         if status == abi::READY {
-            // SAFETY: filled by the plugin for us.
-            return Ok(unsafe { Call::new(raw, self.clone(), keep) });
+            // SAFETY: filled by the plugin for us. The owner lent it for as long as the owner is
+            // borrowed, and it stays where it is, unchanged, while we have a share of it.
+            return Ok(unsafe { Call::new(raw, Arc::clone(owner), keep) });
         }
         // SAFETY: filled by the plugin for us.
         Err(unsafe { CallError::adopt(status, failure) })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::{app::App, config::Mount, id::ArtifactPath};
 
@@ -28,23 +28,31 @@ pub struct MountTaken {
 /// An app and what is left of the path below its mount.
 #[derive(Debug)]
 pub struct Routed<'a> {
-    /// The app.
-    pub app: Arc<App>,
+    // In its list, so that threads do not all count in the app.
+    apps: Guard<Arc<Vec<Arc<App>>>>,
+    index: usize,
     /// The rest of the path; empty, or it begins with a slash.
     pub rest: &'a str,
+}
+
+impl Routed<'_> {
+    /// The app.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.apps[self.index]
+    }
 }
 
 impl Router {
     /// The app with the longest mount that the path is below.
     #[must_use]
     pub fn route<'a>(&self, path: &'a str) -> Option<Routed<'a>> {
-        self.apps.load().iter().find_map(|app| {
+        let apps = self.apps.load();
+        let (index, rest) = apps.iter().enumerate().find_map(|(index, app)| {
             let rest = app.mount.strip(path)?;
-            Some(Routed {
-                app: Arc::clone(app),
-                rest,
-            })
-        })
+            Some((index, rest))
+        })?;
+        Some(Routed { apps, index, rest })
     }
 
     /// Adds an app.
@@ -120,7 +128,7 @@ mod tests {
         let check = |path: &str, name: &str, rest: &str| {
             let routed = router.route(path).unwrap();
             assert_eq!(
-                (routed.app.name.as_str(), routed.rest),
+                (routed.app().name.as_str(), routed.rest),
                 (name, rest),
                 "{path}"
             );
@@ -142,7 +150,7 @@ mod tests {
             error.to_string(),
             "mount `/x` belongs to app `first` from /first"
         );
-        assert_eq!(router.route("/x").unwrap().app.name.as_str(), "first");
+        assert_eq!(router.route("/x").unwrap().app().name.as_str(), "first");
         assert_eq!(router.check(&"/x".parse().unwrap(), &first.path), Ok(()));
         router.unmount(&first);
         assert!(router.route("/x").is_none());

@@ -6,17 +6,18 @@
 
 use std::{ffi::c_void, future::Future, pin::Pin, ptr, sync::Arc, task::Poll, time::Duration};
 
-use http::{HeaderMap, Method, Request, Uri, Version};
-use tokio::runtime::Handle;
+use http::{Method, Request, Uri, Version};
 
 use crate::{
     Body, BoxError, Reason, Setup, abi, forward,
     glue::{
-        body::{copy_headers, error_chain, lend_headers},
+        body::{copy_headers, error_chain},
         guard::{self, Caught},
+        headers::LentHeaders,
         waker,
     },
     instance::{Instance, SetupInput, StartError},
+    outgoing::{self, Alive},
     request::{Mode, Peer, RequestInfo},
     service::{ResponseFuture, Started},
     tunnel::Tunnel,
@@ -127,10 +128,9 @@ fn answer(result: Result<Result<(), BoxError>, Caught>, failure: &mut abi::Failu
 struct InFlight {
     // `None` once it is dropped, which is done with the runtime entered.
     future: Option<ResponseFuture>,
-    runtime: Handle,
+    instance: Alive,
     request_id: u64,
-    headers: HeaderMap,
-    fields: Vec<abi::Header>,
+    headers: LentHeaders,
 }
 
 static CALL_TABLE: abi::CallTable = abi::CallTable {
@@ -145,8 +145,8 @@ unsafe extern "C" fn call(
     out: *mut abi::Call,
     failure: *mut abi::Failure,
 ) -> abi::Status {
-    // SAFETY: the ABI: our own instance, alive until `stop`.
-    let instance = unsafe { &*app.cast::<Instance>() };
+    // SAFETY: the ABI: our own instance, which outlives the call and its body.
+    let instance = unsafe { Alive::new(app.cast()) };
     // SAFETY: the ABI: the caller's, for this call.
     let request = unsafe { &mut *request };
     // SAFETY: as above.
@@ -157,15 +157,14 @@ unsafe extern "C" fn call(
         let body = unsafe { take_body(request) };
         let request_id = request.request_id;
         // SAFETY: the ABI: what the request points to is valid during the call.
-        let request = unsafe { read_request(request, body, instance) }?;
+        let request = unsafe { read_request(request, body, &instance) }?;
         let in_flight = InFlight {
             future: Some(forward::with_request(request_id, || {
                 instance.handle(request)
             })),
-            runtime: instance.runtime().clone(),
+            instance,
             request_id,
-            headers: HeaderMap::new(),
-            fields: Vec::new(),
+            headers: LentHeaders::default(),
         };
         let call = abi::Call {
             this: Box::into_raw(Box::new(in_flight)).cast(),
@@ -244,7 +243,7 @@ unsafe extern "C" fn call_poll(
     // SAFETY: the ABI: the caller's, for this call.
     let out = unsafe { &mut *response };
     let result = guard::catch(|| {
-        let _entered = this.runtime.enter();
+        let _entered = this.instance.runtime().enter();
         let Some(future) = &mut this.future else {
             return Poll::Ready(Err("polled again after it was ready".into()));
         };
@@ -257,12 +256,9 @@ unsafe extern "C" fn call_poll(
         };
         this.future = None;
         let (parts, body) = result?.into_parts();
-        this.headers = parts.headers;
-        lend_headers(&this.headers, &mut this.fields);
         out.status = u32::from(parts.status.as_u16());
-        out.headers = this.fields.as_ptr();
-        out.header_count = this.fields.len();
-        out.body = crate::instance::export(body, &this.runtime, this.request_id);
+        (out.headers, out.header_count) = this.headers.lend(parts.headers);
+        out.body = outgoing::export(body, this.instance, this.request_id);
         Poll::Ready(Ok(()))
     });
     match result {
@@ -281,7 +277,7 @@ unsafe extern "C" fn call_drop(this: *mut c_void) {
     };
     forward::with_request(this.request_id, || {
         guard::contain(|| {
-            let _entered = this.runtime.enter();
+            let _entered = this.instance.runtime().enter();
             drop(future);
         });
     });

@@ -6,4 +6,5 @@ pub mod body;
 pub mod bytes;
 pub mod frames;
 pub mod guard;
+pub(crate) mod headers;
 pub mod waker;

@@ -12,20 +12,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    Body, BoxError, Reason, Setup, abi,
+    Body, BoxError, Reason, Setup,
     cleanup::{Hooks, Outcome},
     forward,
-    glue::{
-        body::{BodySource, export as export_body},
-        guard::{self, Caught},
-        waker,
-    },
+    glue::guard::{self, Caught},
     request::{Mode, RequestInfo},
     service::{Handler, ResponseBody, ResponseFuture, Started},
     setup::Facts,
@@ -207,50 +201,4 @@ fn build_runtime(facts: &Facts, threads: &Arc<AtomicU32>) -> Result<Runtime, Box
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the plugin's runtime: {error}").into())
-}
-
-/// A response's body for the host to poll, with the runtime entered each time.
-pub(crate) fn export(body: ResponseBody, runtime: &Handle, request_id: u64) -> abi::Body {
-    export_body(Outgoing {
-        body: Some(body),
-        runtime: runtime.clone(),
-        request_id,
-    })
-}
-
-struct Outgoing {
-    // `None` only in the destructor, where the runtime has to be entered first.
-    body: Option<ResponseBody>,
-    runtime: Handle,
-    request_id: u64,
-}
-
-impl BodySource for Outgoing {
-    fn poll(&mut self, waker: &abi::Waker) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let _entered = self.runtime.enter();
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        forward::with_request(self.request_id, || {
-            waker::with_lent(waker, |cx| body.as_mut().poll_frame(cx))
-        })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
-    }
-
-    fn is_end(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_end_stream())
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        let _entered = self.runtime.enter();
-        let body = self.body.take();
-        forward::with_request(self.request_id, || drop(body));
-    }
 }

@@ -50,6 +50,7 @@ mod export;
 mod forward;
 mod heap;
 mod instance;
+mod outgoing;
 mod request;
 mod service;
 mod setup;

@@ -1,10 +1,10 @@
 //! From the function that `export_app!` names to something the host can call.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn, ready},
     pin::Pin,
     sync::{Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -87,11 +87,45 @@ where
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        Box::pin(async move {
-            std::future::poll_fn(|cx| service.poll_ready(cx))
-                .await
-                .map_err(Into::into)?;
-            let response = service.call(request).await.map_err(Into::into)?;
+        // Nearly every service is always ready: asked on nobody's behalf, since the future that
+        // would have to be woken is not there yet. One that is not ready is asked again by it.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let future = service.call(request);
+                Box::pin(Responding { future })
+            }
+            Poll::Ready(Err(error)) => Box::pin(ready(Err(error.into()))),
+            Poll::Pending => Box::pin(async move {
+                poll_fn(|cx| service.poll_ready(cx))
+                    .await
+                    .map_err(Into::into)?;
+                let future = service.call(request);
+                Responding { future }.await
+            }),
+        }
+    }
+}
+
+pin_project! {
+    /// A service's future, with its response's body and its error boxed.
+    struct Responding<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F, B, E> Future for Responding<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(|result| {
+            let response = result.map_err(Into::into)?;
             Ok(response.map(|body| Box::pin(Erased::new(body)) as ResponseBody))
         })
     }

@@ -1,21 +1,20 @@
 //! Response bodies on their way out, each with what keeps its maker alive.
 
 use std::{
-    fmt,
-    future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 use replug_plugin::{BoxError, glue::body::BodyError};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::connection::Held;
-use crate::{generation::Lease, loader::ResponseBody};
+use super::{connection::Held, cut::CutWatch};
+use crate::{
+    generation::{Generation, Lease},
+    loader::ResponseBody,
+};
 
 /// The body of a response of the host's.
 #[derive(Debug)]
@@ -25,36 +24,31 @@ pub struct DispatchBody(Inner);
 enum Inner {
     /// The host's own page.
     Own(axum::body::Body),
-    /// An app's, straight from its code.
-    Plugin(Leased<ResponseBody<Held>>),
-    /// An app's, through an upgrade request's tunnel that was not upgraded.
-    Tunnel(Leased<Incoming>),
+    App(AppBody),
 }
 
-/// A body and the lease it came with; the lease is dropped last.
-struct Leased<B> {
-    body: B,
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    lease: Lease,
+#[derive(Debug)]
+struct AppBody {
+    source: Source,
+    cut: CutWatch,
     request: u64,
 }
 
-impl<B> fmt::Debug for Leased<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leased")
-            .field("lease", &self.lease)
-            .finish_non_exhaustive()
-    }
+/// An app's body with the lease that it came with, which is dropped last.
+#[derive(Debug)]
+enum Source {
+    /// Straight from its code.
+    Plugin(ResponseBody<Generation, Held>),
+    /// Through an upgrade request's tunnel that was not upgraded.
+    Tunnel(Incoming, Lease),
 }
 
-impl<B> Leased<B> {
-    /// Whether the drain deadline has passed; wakes when it does. Asked only when the body itself
-    /// is not ready, so that most responses never register anywhere.
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let cut = self
-            .cut
-            .get_or_insert_with(|| Box::pin(self.lease.cut().token().clone().cancelled_owned()));
-        cut.as_mut().poll(cx)
+impl Source {
+    fn generation(&self) -> &Generation {
+        match self {
+            Self::Plugin(body) => &body.keep().0,
+            Self::Tunnel(_, lease) => lease,
+        }
     }
 }
 
@@ -65,36 +59,26 @@ impl DispatchBody {
         Self(Inner::Own(body))
     }
 
-    fn is_cut(&self) -> bool {
-        match &self.0 {
-            Inner::Own(_) => false,
-            Inner::Plugin(leased) => leased.lease.cut().is_done(),
-            Inner::Tunnel(leased) => leased.lease.cut().is_done(),
-        }
-    }
-
-    pub(super) fn plugin(body: ResponseBody<Held>, lease: Lease, request: u64) -> Self {
-        Self(Inner::Plugin(Leased {
-            body,
-            cut: None,
-            lease,
+    pub(super) fn plugin(body: ResponseBody<Generation, Held>, request: u64) -> Self {
+        Self(Inner::App(AppBody {
+            source: Source::Plugin(body),
+            cut: CutWatch::default(),
             request,
         }))
     }
 
     pub(super) fn tunnel(body: Incoming, lease: Lease, request: u64) -> Self {
-        Self(Inner::Tunnel(Leased {
-            body,
-            cut: None,
-            lease,
+        Self(Inner::App(AppBody {
+            source: Source::Tunnel(body, lease),
+            cut: CutWatch::default(),
             request,
         }))
     }
 }
 
 /// An app's body that failed; the connection is cut, so that the client sees that it is not whole.
-fn log_failure(lease: &Lease, request: u64, error: &BodyError) {
-    let (app, generation) = (lease.app.as_str(), lease.id.get());
+fn log_failure(of: &Generation, request: u64, error: &BodyError) {
+    let (app, generation) = (of.app.as_str(), of.id.get());
     match error {
         BodyError::Panicked(caught) => {
             tracing::error!(
@@ -106,7 +90,7 @@ fn log_failure(lease: &Lease, request: u64, error: &BodyError) {
                 "panicked in a response's body: {}",
                 caught.message,
             );
-            super::log_stack(lease, request, caught);
+            super::failure::log_stack(of, request, caught);
         }
         BodyError::Failed(reason) => tracing::warn!(
             event = "body-failed",
@@ -118,6 +102,33 @@ fn log_failure(lease: &Lease, request: u64, error: &BodyError) {
     }
 }
 
+impl AppBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // A body that is always ready, and a reader that never is, are cut here.
+        if self.source.generation().cut().is_done() {
+            return Poll::Ready(Some(Err(cut_error())));
+        }
+        let polled = match &mut self.source {
+            Source::Plugin(body) => match body.poll_frame(cx) {
+                Poll::Ready(Some(Err(error))) => {
+                    log_failure(&body.keep().0, self.request, &error);
+                    Poll::Ready(Some(Err(error.into())))
+                }
+                other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            },
+            Source::Tunnel(body, _) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        };
+        if polled.is_pending() {
+            let generation = self.source.generation();
+            return self
+                .cut
+                .poll(generation, cx)
+                .map(|()| Some(Err(cut_error())));
+        }
+        polled
+    }
+}
+
 impl Body for DispatchBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -126,24 +137,9 @@ impl Body for DispatchBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        // A body that is always ready, and a reader that never is, are cut here.
-        if self.is_cut() {
-            return Poll::Ready(Some(Err(cut_error())));
-        }
         let polled = match &mut self.0 {
             Inner::Own(body) => return Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Inner::Plugin(leased) => match leased.body.poll_frame(cx) {
-                Poll::Ready(Some(Err(error))) => {
-                    log_failure(&leased.lease, leased.request, &error);
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-                Poll::Pending => leased.poll_cut(cx).map(|()| Some(Err(cut_error()))),
-            },
-            Inner::Tunnel(leased) => match Pin::new(&mut leased.body).poll_frame(cx) {
-                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-                Poll::Pending => leased.poll_cut(cx).map(|()| Some(Err(cut_error()))),
-            },
+            Inner::App(body) => body.poll_frame(cx),
         };
         // The lease goes with the last frame, and not only when hyper lets go of the body.
         if let Poll::Ready(None) = polled {
@@ -155,56 +151,24 @@ impl Body for DispatchBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Own(body) => body.is_end_stream(),
-            Inner::Plugin(leased) => leased.body.is_end(),
-            Inner::Tunnel(leased) => leased.body.is_end_stream(),
+            Inner::App(body) => match &body.source {
+                Source::Plugin(body) => body.is_end(),
+                Source::Tunnel(body, _) => body.is_end_stream(),
+            },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Own(body) => body.size_hint(),
-            Inner::Plugin(leased) => leased.body.size_hint(),
-            Inner::Tunnel(leased) => leased.body.size_hint(),
+            Inner::App(body) => match &body.source {
+                Source::Plugin(body) => body.size_hint(),
+                Source::Tunnel(body, _) => body.size_hint(),
+            },
         }
     }
 }
 
 fn cut_error() -> BoxError {
     "the drain deadline passed".into()
-}
-
-pin_project! {
-    /// A future that ends early, with `None`, when its generation is cut.
-    pub(super) struct Cut<'a, F> {
-        #[pin]
-        future: F,
-        lease: &'a Lease,
-        cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    }
-}
-
-impl<'a, F> Cut<'a, F> {
-    pub(super) fn new(lease: &'a Lease, future: F) -> Self {
-        Self {
-            future,
-            lease,
-            cut: None,
-        }
-    }
-}
-
-impl<F: Future> Future for Cut<'_, F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        let lease = *this.lease;
-        let cut = this
-            .cut
-            .get_or_insert_with(|| Box::pin(lease.cut().token().clone().cancelled_owned()));
-        pin!(cut).as_mut().poll(cx).map(|()| None)
-    }
 }

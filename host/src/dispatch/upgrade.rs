@@ -8,11 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 
-use super::{
-    Failure,
-    body::{Cut, DispatchBody},
-    origin_form,
-};
+use super::{body::DispatchBody, cut::Cut, failure::Failure, origin_form};
 use crate::{
     generation::Lease,
     loader::{Peer, RequestInfo},

@@ -6,10 +6,11 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use replug_plugin::{
     abi,
     glue::{
@@ -18,8 +19,6 @@ use replug_plugin::{
         waker,
     },
 };
-
-use super::Plugin;
 
 /// Why a plugin gave no response.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,57 +48,84 @@ impl CallError {
     }
 }
 
-/// A response's body: the plugin's, polled by the host. Keeps the plugin loaded, and `K` with it,
-/// until it and all of its data are gone.
-pub type ResponseBody<K> = Imported<(Plugin, K)>;
+/// A response's body: the plugin's, polled by the host. Keeps its owner `O`, which has the plugin,
+/// and `K` with it, until it and all of its data are gone.
+pub type ResponseBody<O, K> = Imported<(Arc<O>, K)>;
 
 /// A future of the plugin's, polled by the host. Dropping it cancels the request.
-pub struct Call<K> {
-    raw: abi::Call,
+pub struct Call<O, K>(Option<Open<O, K>>);
+
+/// A call that is not answered yet.
+struct Open<O, K> {
+    raw: Raw,
     // After `raw`, whose destructor runs plugin code.
-    keep: (Plugin, K),
+    keep: (Arc<O>, K),
 }
 
-// SAFETY: the ABI lets a call be polled and dropped from any thread, one at a time.
-unsafe impl<K: Send> Send for Call<K> {}
+/// The plugin's own part of a call, whose code stays loaded as long as this is there.
+struct Raw(abi::Call);
 
-impl<K> fmt::Debug for Call<K> {
+// SAFETY: the ABI lets a call be polled and dropped from any thread, one at a time.
+unsafe impl Send for Raw {}
+
+impl<O, K> fmt::Debug for Call<O, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("plugin", &self.keep.0)
+            .field("answered", &self.0.is_none())
             .finish_non_exhaustive()
     }
 }
 
-impl<K> Call<K> {
+impl<O, K> Call<O, K> {
     /// # Safety
-    /// `raw` must be an owned call of that plugin.
-    pub(super) unsafe fn new(raw: abi::Call, plugin: Plugin, keep: K) -> Self {
-        Self {
-            raw,
-            keep: (plugin, keep),
-        }
+    /// `raw` must be an owned call of the plugin that `owner` has.
+    pub(super) unsafe fn new(raw: abi::Call, owner: Arc<O>, keep: K) -> Self {
+        Self(Some(Open {
+            raw: Raw(raw),
+            keep: (owner, keep),
+        }))
     }
 
+    /// Who has the plugin; `None` once the response has it.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Arc<O>> {
+        self.0.as_ref().map(|open| &open.keep.0)
+    }
+}
+
+impl Raw {
+    fn poll(&mut self, cx: &Context<'_>, out: &mut abi::Response) -> abi::Status {
+        let waker = waker::lend(cx.waker());
+        // SAFETY: a call's table lives as long as the plugin.
+        let table = unsafe { &*self.0.table };
+        // SAFETY: the ABI: one call at a time, since we are borrowed mutably.
+        unsafe { (table.poll)(self.0.this, waker.as_ptr(), out) }
+    }
+
+    /// The head of a response that was filled by this call.
     fn read(&self, out: &abi::Response) -> Result<Response<()>, String> {
         let status = u16::try_from(out.status)
             .ok()
             .and_then(|code| StatusCode::from_u16(code).ok());
         let mut response = Response::new(());
         *response.status_mut() = status.ok_or_else(|| format!("status {}", out.status))?;
-        let mut headers = HeaderMap::new();
         // SAFETY: the ABI: valid until the call is dropped.
-        unsafe { copy_headers(out.headers, out.header_count, &mut headers) }
+        unsafe { copy_headers(out.headers, out.header_count, response.headers_mut()) }
             .map_err(|error| error.to_string())?;
-        *response.headers_mut() = headers;
         Ok(response)
     }
 }
 
-impl<K: Clone + Send + Unpin + 'static> Future for Call<K> {
-    type Output = Result<Response<ResponseBody<K>>, CallError>;
+impl<O, K> Future for Call<O, K>
+where
+    O: Send + Sync + 'static,
+    K: Clone + Send + Unpin + 'static,
+{
+    type Output = Result<Response<ResponseBody<O, K>>, CallError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// # Panics
+    /// When it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut out = abi::Response {
             size: size_of::<abi::Response>(),
             status: 0,
@@ -108,21 +134,28 @@ impl<K: Clone + Send + Unpin + 'static> Future for Call<K> {
             body: abi::Body::EMPTY,
             failure: abi::Failure::EMPTY,
         };
-        let waker = waker::lend(cx.waker());
-        // SAFETY: a call's table lives as long as the plugin, which we hold.
-        let table = unsafe { &*self.raw.table };
-        // SAFETY: the ABI: one call at a time, since we are borrowed mutably.
-        let status = unsafe { (table.poll)(self.raw.this, waker.as_ptr(), &raw mut out) };
-        match status {
+        let Some(open) = &mut self.0 else {
+            unreachable!("polled after it was ready")
+        };
+        match open.raw.poll(cx, &mut out) {
             abi::PENDING => Poll::Pending,
             abi::READY => {
-                let head = self.read(&out);
-                // SAFETY: filled by the plugin for us, which we keep with it.
-                let body = unsafe { Imported::new(out.body, self.keep.clone()) };
-                Poll::Ready(
-                    head.map(|head| head.map(|()| body))
-                        .map_err(CallError::Invalid),
-                )
+                let head = match open.raw.read(&out) {
+                    Ok(head) => head,
+                    Err(error) => {
+                        // SAFETY: filled by the plugin for us, whose owner we keep with it.
+                        drop(unsafe { Imported::new(out.body, open.keep.clone()) });
+                        return Poll::Ready(Err(CallError::Invalid(error)));
+                    }
+                };
+                let Some(Open { raw, keep }) = self.0.take() else {
+                    unreachable!("looked at above")
+                };
+                // Before what keeps its code loaded goes with the body.
+                drop(raw);
+                // SAFETY: filled by the plugin for us, whose owner we keep with it.
+                let body = unsafe { Imported::new(out.body, keep) };
+                Poll::Ready(Ok(head.map(|()| body)))
             }
             // SAFETY: filled by the plugin for us.
             status => Poll::Ready(Err(unsafe { CallError::adopt(status, out.failure) })),
@@ -130,11 +163,11 @@ impl<K: Clone + Send + Unpin + 'static> Future for Call<K> {
     }
 }
 
-impl<K> Drop for Call<K> {
+impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: a call's table lives as long as the plugin, which we hold.
-        let table = unsafe { &*self.raw.table };
+        // SAFETY: a call's table lives as long as the plugin.
+        let table = unsafe { &*self.0.table };
         // SAFETY: owned, and dropped once.
-        unsafe { (table.drop)(self.raw.this) }
+        unsafe { (table.drop)(self.0.this) }
     }
 }

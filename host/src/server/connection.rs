@@ -71,10 +71,7 @@ where
     let _steering = AbortOnDropHandle::new(tokio::task::spawn_local(steering));
     let mut builder = Builder::new(LocalExecutor);
     builder.http2().timer(TokioTimer::new());
-    let service = service_fn(|request| {
-        let (dispatcher, this) = (Arc::clone(&dispatcher), Rc::clone(&this));
-        async move { dispatcher.handle(request, &this).await }
-    });
+    let service = service_fn(|request| dispatcher.handle(request, &this));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let steered = poll_fn(|cx| {
         match helm.course(cx) {

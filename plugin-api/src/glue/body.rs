@@ -13,15 +13,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 
 use crate::{
     abi,
     glue::{
-        bytes::{adopt, adopt_text, owned},
+        bytes::{adopt, adopt_or_copy, adopt_text, owned},
         guard::{self, Caught},
-        waker,
+        headers, waker,
     },
 };
 
@@ -128,11 +128,11 @@ pub unsafe fn copy_headers(
         return Ok(());
     }
     // SAFETY: vouched for by the caller.
-    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
+    let fields = unsafe { std::slice::from_raw_parts(headers, count) };
     into.reserve(count);
-    for header in headers {
+    for header in fields {
         // SAFETY: vouched for by the caller.
-        let name = HeaderName::from_bytes(unsafe { header.name.as_bytes() })?;
+        let name = headers::name(unsafe { header.name.as_bytes() })?;
         // SAFETY: vouched for by the caller.
         let value = HeaderValue::from_bytes(unsafe { header.value.as_bytes() })?;
         into.append(name, value);
@@ -271,6 +271,11 @@ impl<K: Clone + Send + 'static> Imported<K> {
         Self { raw, ended, keep }
     }
 
+    /// What is kept with it.
+    pub fn keep(&self) -> &K {
+        &self.keep
+    }
+
     /// Polls for the next frame.
     pub fn poll_frame(
         &mut self,
@@ -296,7 +301,7 @@ impl<K: Clone + Send + 'static> Imported<K> {
             abi::READY | abi::LAST => {
                 self.ended = status == abi::LAST;
                 // SAFETY: filled by the other side for us; `keep` outlives it.
-                let data = unsafe { adopt(out.data, self.keep.clone()) };
+                let data = unsafe { adopt_or_copy(out.data, &self.keep) };
                 self.count(data.len());
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

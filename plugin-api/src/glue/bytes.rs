@@ -93,6 +93,22 @@ pub unsafe fn adopt<K: Send + 'static>(buf: abi::Buf, keep: K) -> Bytes {
     }
 }
 
+/// As [`adopt`], but what is short is copied: that costs less than an allocation and two counters
+/// to give it back by, and the other side has its bytes back at once.
+///
+/// # Safety
+/// As for [`adopt`].
+#[must_use]
+pub unsafe fn adopt_or_copy<K: Clone + Send + 'static>(buf: abi::Buf, keep: &K) -> Bytes {
+    const SHORT: usize = 1024;
+    if buf.len > SHORT {
+        // SAFETY: handed on to the caller.
+        return unsafe { adopt(buf, keep.clone()) };
+    }
+    let adopted = Adopted { buf, keep: () };
+    Bytes::copy_from_slice(adopted.as_ref())
+}
+
 /// Takes over the other side's text.
 ///
 /// # Safety

@@ -1,0 +1,101 @@
+//! What a client is told when an app gives no response.
+
+use axum::response::IntoResponse as _;
+use http::{Response, StatusCode, header};
+use replug_plugin::glue::guard::Caught;
+
+use super::body::DispatchBody;
+use crate::{
+    generation::Generation,
+    loader::{
+        CallError,
+        backtrace::{self, Panicked},
+    },
+};
+
+/// Why there is no response of the app's.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Call(CallError),
+    /// The drain deadline passed before the app had begun to answer.
+    Cut,
+    /// It uses more memory than it may.
+    Exhausted,
+    /// The tunnel to the app broke before it had answered.
+    Tunnel(hyper::Error),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Failure {
+    /// Logs it, and says to the client what concerns the client.
+    pub(super) fn into_response(self, of: &Generation, id: u64) -> Response<DispatchBody> {
+        let (app, generation) = (of.app.as_str(), of.id.get());
+        let (status, text) = match self {
+            Self::Call(CallError::Panicked(caught)) => {
+                tracing::error!(
+                    event = "handler-panicked",
+                    app,
+                    generation,
+                    request = id,
+                    location = caught.location,
+                    "panicked: {}",
+                    caught.message,
+                );
+                log_stack(of, id, &caught);
+                (StatusCode::INTERNAL_SERVER_ERROR, "the application failed")
+            }
+            Self::Call(error) => {
+                tracing::error!(
+                    event = "handler-failed",
+                    app,
+                    generation,
+                    request = id,
+                    "{error}"
+                );
+                (StatusCode::INTERNAL_SERVER_ERROR, "the application failed")
+            }
+            Self::Cut => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the application was replaced and did not finish",
+            ),
+            Self::Exhausted => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the application uses more memory than it may",
+            ),
+            Self::Tunnel(error) => {
+                tracing::warn!(
+                    event = "tunnel-failed",
+                    app,
+                    generation,
+                    request = id,
+                    "the app ended an upgrade request without an answer: {error}",
+                );
+                (
+                    StatusCode::BAD_GATEWAY,
+                    "the application ended the connection",
+                )
+            }
+        };
+        let mut response = (status, format!("{text} (request {id})\n")).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("0"));
+        }
+        response.map(DispatchBody::own)
+    }
+}
+
+pub(super) fn log_stack(of: &Generation, request: u64, caught: &Caught) {
+    let who = Panicked {
+        app: of.app.clone(),
+        generation: of.id,
+        request: Some(request),
+    };
+    backtrace::log(who, caught, &of.footprint);
+}
