@@ -47,7 +47,7 @@ mod timers;
 
 pub use descriptors::{Before, OpenedBy};
 pub(crate) use heap::Heap;
-pub use heap::Usage;
+pub use heap::{Usage, count_alone};
 pub use host_threads::{Errand, Errands, HostThreads};
 pub use mappings::is_mapped;
 pub use owners::Owner;

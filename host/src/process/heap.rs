@@ -19,7 +19,7 @@ mod blocks;
 mod usage;
 
 use blocks::Blocks;
-pub use usage::Usage;
+pub use usage::{Usage, count_alone};
 
 /// A heap. Destroyed when dropped: then no code that could use its memory may be left.
 pub(crate) struct Heap(NonNull<Inner>);

@@ -17,7 +17,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{connection, listener::Accepted};
-use crate::{dispatch::Dispatcher, process::Errand};
+use crate::{
+    dispatch::Dispatcher,
+    process::{self, Errand},
+};
 
 /// What an HTTP thread can be asked to do.
 enum Job {
@@ -47,6 +50,7 @@ impl HttpThread {
         let (ended, alive) = watch::channel(());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(name.clone()).spawn(move || {
+            process::count_alone();
             LocalSet::new().block_on(&runtime, run(jobs, dispatcher, draining));
             // What connections are left end with the runtime; then the thread has ended.
             drop(runtime);

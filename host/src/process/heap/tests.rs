@@ -79,15 +79,20 @@ fn a_block_grows_with_what_is_in_it() {
 fn blocks_of_all_threads_are_counted_and_go_with_the_heap() {
     let heap = heap();
     thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
+        for number in 0..40 {
+            let heap = &heap;
+            scope.spawn(move || {
+                // Some count alone, more want to than can.
+                if number % 2 == 0 {
+                    count_alone();
+                }
                 for _ in 0..100 {
-                    Plugin(&heap).alloc(1_000, 8);
+                    Plugin(heap).alloc(1_000, 8);
                 }
             });
         }
     });
-    assert_eq!(heap.usage().bytes(), 800_000);
+    assert_eq!(heap.usage().bytes(), 4_000_000);
     let usage = Arc::clone(heap.usage());
     drop(heap);
     assert_eq!(Arc::strong_count(&usage), 1);

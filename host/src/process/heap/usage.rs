@@ -6,8 +6,11 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
 };
 
-/// Threads count in one of so many places, so that they do not wait for each other's.
-const SHARDS: usize = 16;
+/// So many threads can each count in a place of their own.
+const OWN: usize = 16;
+/// The others share so many places, so that they seldom wait for each other's.
+const SHARED: usize = 8;
+const SHARDS: usize = OWN + SHARED;
 /// A limit is looked at whenever a shard has grown or shrunk by so many bytes.
 const STEP_BITS: u32 = 16;
 
@@ -81,8 +84,16 @@ impl Usage {
 
     #[inline]
     pub(super) fn change(&self, bytes: i64) {
-        let shard = &self.shards[shard_of_this_thread()].0;
-        let before = shard.fetch_add(bytes, Ordering::Relaxed);
+        let at = shard_of_this_thread();
+        let shard = &self.shards[at].0;
+        let before = if at < OWN {
+            // Nobody else writes to it, and an atomic addition costs as much as the allocation.
+            let before = shard.load(Ordering::Relaxed);
+            shard.store(before.wrapping_add(bytes), Ordering::Relaxed);
+            before
+        } else {
+            shard.fetch_add(bytes, Ordering::Relaxed)
+        };
         if (before >> STEP_BITS) != (before.wrapping_add(bytes) >> STEP_BITS) {
             self.look();
         }
@@ -103,12 +114,22 @@ thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(0) };
 }
 
+/// From now on this thread counts in a place of its own, if there is one left. For threads that
+/// allocate much and live as long as the process: the place is not given back.
+pub fn count_alone() {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let own = NEXT.fetch_add(1, Ordering::Relaxed);
+    if own < OWN {
+        SHARD.set(own + 1);
+    }
+}
+
 #[inline]
 fn shard_of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     SHARD.with(|shard| {
         if shard.get() == 0 {
-            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS + 1);
+            shard.set(OWN + NEXT.fetch_add(1, Ordering::Relaxed) % SHARED + 1);
         }
         shard.get() - 1
     })
