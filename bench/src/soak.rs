@@ -3,7 +3,7 @@
 //! [`run()`] drives the host and takes a [`Sample`] now and then; a [`Verdict`] compares the last
 //! sample with that after the first reloads, when caches are full and pools have their size, and
 //! asks for more: no request failed, no answer was of two versions, and of each generation the host
-//! has verified that it is unmapped. [`plot`] draws the samples, [`report`] prints them.
+//! has verified that it is unmapped. `plot` draws the samples, `report` prints them.
 //!
 //! All samples are taken at the same moment of the host's life, so that they can be compared: the
 //! load pauses between two requests, one more reload brings a generation that nobody has asked

@@ -12,6 +12,9 @@ async fn after_2500_reloads_under_load_nothing_is_lost_mixed_or_left_behind() {
         threads: 2,
         settle_after: 500,
         sample_every: 50,
+        // An allocator's level moves by several MiB in so few reloads. If heaps stayed, it would be
+        // 30 MiB.
+        memory_slack: 16 << 20,
     };
     let library = artifacts::library(plan.app.package());
     let record = soak::run(&plan, artifacts::replug(), &library, |_| ()).await;

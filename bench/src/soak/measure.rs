@@ -1,8 +1,8 @@
 //! What of a sample may not grow.
 
-use super::Sample;
+use super::{Plan, Sample};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// A number of the host's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +62,9 @@ impl Measure {
     /// mappings; a thread or descriptor may be on its way out. A leak of one a reload is hundreds
     /// of times as much.
     #[must_use]
-    pub fn slack(self) -> u64 {
+    pub fn slack(self, plan: &Plan) -> u64 {
         match self {
-            Self::Memory => 4 * MIB,
+            Self::Memory => plan.memory_slack,
             Self::Mappings => 8,
             Self::Threads | Self::Descriptors => 1,
             Self::Code | Self::Keys => 0,

@@ -5,9 +5,11 @@ use std::{fs, num::NonZeroUsize, path::PathBuf, process::ExitCode, thread};
 use clap::Parser;
 use replug_tests::deploy::Artifact;
 
-use super::{App, Verdict, plot, report, run};
+use super::{App, Verdict, measure::MIB, plot, report, run};
 use crate::servers;
 
+/// 0.4 KiB a reload, for 10,000.
+const MEMORY_SLACK: u64 = 4 * MIB;
 /// Where memory is taken to have settled, if there are reloads enough after it.
 const SETTLE_AFTER: u64 = 500;
 /// So many points are a fine curve.
@@ -76,6 +78,8 @@ pub struct Plan {
     pub settle_after: u64,
     /// Reloads between two samples.
     pub sample_every: u64,
+    /// Bytes by which resident memory may have grown at the end.
+    pub memory_slack: u64,
 }
 
 impl Options {
@@ -96,6 +100,7 @@ impl Options {
             sample_every: self
                 .sample_every
                 .unwrap_or((self.reloads / SAMPLES).max(CLOSEST)),
+            memory_slack: MEMORY_SLACK,
         };
         if plan.connections == 0 || plan.threads == 0 || plan.sample_every == 0 {
             return Err("--connections, --threads and --sample-every are at least 1".to_owned());

@@ -120,7 +120,7 @@ fn panels(plan: &Plan, samples: &[Sample], verdict: &Verdict) -> Vec<Panel> {
         let settled = Judged::of(plan, samples).map(|j| j.settled(|s| measure.of(s)));
         Panel {
             points: samples.iter().map(point).collect(),
-            limit: settled.map(|settled| value(settled + measure.slack())),
+            limit: settled.map(|settled| value(settled + measure.slack(plan))),
             ..panel(name, unit, verdict.failed_in(measure.name()))
         }
     };

@@ -62,7 +62,7 @@ impl Verdict {
             },
         ]);
         if let Some(judged) = Judged::of(plan, &record.samples) {
-            checks.extend(Measure::ALL.map(|measure| Check::growth(measure, &judged)));
+            checks.extend(Measure::ALL.map(|measure| Check::growth(plan, measure, &judged)));
         }
         Self { checks }
     }
@@ -143,9 +143,9 @@ impl Check {
         }
     }
 
-    fn growth(measure: Measure, judged: &Judged<'_>) -> Self {
+    fn growth(plan: &Plan, measure: Measure, judged: &Judged<'_>) -> Self {
         let end = judged.end(|sample| measure.of(sample));
-        let most = judged.settled(|sample| measure.of(sample)) + measure.slack();
+        let most = judged.settled(|sample| measure.of(sample)) + measure.slack(plan);
         Self {
             what: measure.name(),
             found: measure.show(end),
@@ -170,6 +170,7 @@ mod tests {
             threads: 1,
             settle_after,
             sample_every: 1,
+            memory_slack: 0,
         }
     }
 
