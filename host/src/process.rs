@@ -121,6 +121,17 @@ impl Owner {
         aborts::of(self.id())
     }
 
+    /// To be called on a thread of the host's that runs the owner's code and then ends: the library
+    /// is closed only after that.
+    pub(crate) fn visit(&self) {
+        threads::visit(self.id());
+    }
+
+    /// Threads that have visited, and have not ended.
+    pub(crate) fn visitors(&self) -> Vec<PluginThread> {
+        threads::visitors(self.id())
+    }
+
     /// The owner's threads that are still running.
     #[must_use]
     pub fn threads(&self) -> Vec<PluginThread> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use memchr::memmem;
 use object::{
     NativeEndian, ReadCache, ReadRef,
     elf::{
@@ -24,12 +25,13 @@ type Dynamic = <Header as FileHeader>::Dyn;
 /// Its entries, and the names that they point to.
 type DynamicSection<'file> = (&'file [Dynamic], &'file [u8]);
 
-/// The names of allocators' entry points, as crates that bundle one link them in.
+/// The names of allocators' entry points, as crates that bundle one link them in, each between the
+/// NULs that it stands between in the table of names.
 const ALLOCATORS: [(&[u8], &str); 4] = [
-    (b"mi_malloc", "mimalloc"),
-    (b"_rjem_malloc", "jemalloc"),
-    (b"je_malloc", "jemalloc"),
-    (b"sn_malloc", "snmalloc"),
+    (b"\0mi_malloc\0", "mimalloc"),
+    (b"\0_rjem_malloc\0", "jemalloc"),
+    (b"\0je_malloc\0", "jemalloc"),
+    (b"\0sn_malloc\0", "snmalloc"),
 ];
 /// Beyond this many bytes of names, a debug build's, the search for allocators is not worth it.
 const NAMES_SEARCHED: u64 = 16 << 20;
@@ -192,10 +194,10 @@ impl<'file> Library<'file> {
             return Ok(None);
         }
         let names = strings.data(NativeEndian, self.data).map_err(damaged)?;
-        let known = |name: &[u8]| ALLOCATORS.iter().find(|(entry, _)| *entry == name);
-        Ok(names
-            .split(|&byte| byte == 0)
-            .find_map(known)
+        let has = |entry: &[u8]| memmem::find(names, entry).is_some();
+        Ok(ALLOCATORS
+            .iter()
+            .find(|(entry, _)| has(entry))
             .map(|(_, name)| *name))
     }
 

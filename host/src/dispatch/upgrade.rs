@@ -7,6 +7,7 @@
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
 
 use super::{body::DispatchBody, cut::Cut, failure::Failure, origin_form};
 use crate::{
@@ -83,13 +84,25 @@ pub(super) async fn tunnel(
     Ok(response.map(|_| DispatchBody::own(axum::body::Body::empty())))
 }
 
-/// Copies both ways until either side ends, or the generation is cut.
+/// Copies one way to the end. A side that goes away in the middle is the ordinary end of such a
+/// connection.
+async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let _ = tokio::io::copy(&mut from, &mut to).await;
+    let _ = to.shutdown().await;
+}
+
+/// Copies both ways until both sides have ended, or the generation is cut.
 async fn copy(client: OnUpgrade, plugin: OnUpgrade, lease: Lease) {
     let both = async {
         let (client, plugin) = tokio::try_join!(client, plugin)?;
-        let (mut client, mut plugin) = (TokioIo::new(client), TokioIo::new(plugin));
-        // A side that goes away in the middle is the ordinary end of such a connection.
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut plugin).await;
+        let (from_client, to_client) = split(TokioIo::new(client));
+        let (from_plugin, to_plugin) = split(TokioIo::new(plugin));
+        // Each for itself: an app that has gone takes nothing more, and its last words are on their
+        // way to the client all the same.
+        tokio::join!(
+            pass_on(from_client, to_plugin),
+            pass_on(from_plugin, to_client)
+        );
         Ok::<_, hyper::Error>(())
     };
     if let Some(Err(error)) = Cut::new(&lease, both).await {

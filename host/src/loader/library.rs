@@ -88,6 +88,7 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     let open = || unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     let heap = Heap::new(usage).ok_or(LoadError::Memory)?;
     let owner = Owner::new(Some(&heap));
+    owner.visit();
     let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
     let opened = process::open_as(&owner, path, open);
     if opened.is_err() {
@@ -213,6 +214,12 @@ impl Library {
             return Some(Obstacle::Passing(format!(
                 "thread \"{}\" ({}){others} still running",
                 first.name, first.id,
+            )));
+        }
+        if let Some(visitor) = self.owner.visitors().first() {
+            return Some(Obstacle::Passing(format!(
+                "thread \"{}\" ({}) of the host, which ran its code, has not ended",
+                visitor.name, visitor.id,
             )));
         }
         let left = self.owner.threads_to_leave();

@@ -27,6 +27,15 @@ struct Entry {
     id: i32,
     /// When it began, in the kernel's ticks: an id may be used again, but not at that time.
     since: Option<u64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The plugin started it.
+    Its,
+    /// The host started it, to run the plugin's code for a while.
+    Visitor,
 }
 
 struct Census {
@@ -99,6 +108,7 @@ pub(super) fn begin(owner: OwnerId, start: Start, argument: *mut c_void) -> *mut
         number,
         id: 0,
         since: None,
+        kind: Kind::Its,
     });
     Box::into_raw(Box::new(Beginning {
         owner,
@@ -167,7 +177,40 @@ pub(super) fn stay_if_ending() {
     }
 }
 
+/// Notes that this thread of the host's, which is to end soon, runs an owner's code. To its very end
+/// it has a part in the owner's heap: mimalloc crashes when one is destroyed while such a thread
+/// ends (`_mi_theap_collect_abandon` looks at a heap that `mi_heap_destroy` takes away).
+pub(super) fn visit(owner: OwnerId) {
+    // SAFETY: takes nothing.
+    let id = unsafe { libc::gettid() };
+    let since = began_at(id);
+    let mut census = census();
+    let number = census.next;
+    census.next += 1;
+    census.entries.push(Entry {
+        owner,
+        number,
+        id,
+        since,
+        kind: Kind::Visitor,
+    });
+}
+
+/// The threads of an owner's own.
 pub(super) fn of(owner: OwnerId) -> Vec<PluginThread> {
+    running(owner, Kind::Its)
+}
+
+/// The host's other threads that have run an owner's code and have not ended.
+pub(super) fn visitors(owner: OwnerId) -> Vec<PluginThread> {
+    // SAFETY: takes nothing.
+    let this = unsafe { libc::gettid() };
+    let mut visitors = running(owner, Kind::Visitor);
+    visitors.retain(|thread| thread.id != this);
+    visitors
+}
+
+fn running(owner: OwnerId, kind: Kind) -> Vec<PluginThread> {
     let mut census = census();
     census
         .entries
@@ -175,7 +218,7 @@ pub(super) fn of(owner: OwnerId) -> Vec<PluginThread> {
     census
         .entries
         .iter()
-        .filter(|entry| entry.owner == owner)
+        .filter(|entry| entry.owner == owner && entry.kind == kind)
         .map(|entry| PluginThread {
             name: name(entry.id),
             id: entry.id,
@@ -219,6 +262,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_visitor_is_waited_for_until_it_has_ended_but_not_by_itself() {
+        const OWNER: OwnerId = OwnerId::MAX;
+        let thread = std::thread::spawn(|| {
+            visit(OWNER);
+            assert_eq!(visitors(OWNER), []);
+            // SAFETY: takes nothing.
+            unsafe { libc::gettid() }
+        });
+        let (done, ended) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            visit(OWNER);
+            let _: Result<(), _> = ended.recv();
+        });
+        thread.join().unwrap();
+        while visitors(OWNER).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(of(OWNER), []);
+        drop(done);
+        waiting.join().unwrap();
+        assert_eq!(visitors(OWNER), []);
+    }
+
+    #[test]
     fn a_thread_is_in_the_census_until_the_kernel_has_it_no_more() {
         // SAFETY: takes nothing.
         let id = unsafe { libc::gettid() };
@@ -229,6 +296,7 @@ mod tests {
             number: 0,
             id,
             since,
+            kind: Kind::Its,
         };
         assert!(is_running(&entry(now)));
         // The same id, used again.

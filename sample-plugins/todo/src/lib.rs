@@ -124,6 +124,35 @@ mod tests {
     }
 
     #[test]
+    fn two_generations_that_write_at_once_lose_nothing() {
+        const EACH: usize = 60;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("todo.db");
+        let write = |name: &'static str| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                runtime.unwrap().block_on(async {
+                    for number in 0..EACH {
+                        // Opened and closed again and again, as by reloads.
+                        let store = Store::open(&path).unwrap();
+                        store.add(format!("{name} {number}")).await.unwrap();
+                        store.close();
+                    }
+                });
+            })
+        };
+        let writers = [write("old"), write("new")];
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let list = Store::open(&path).unwrap();
+        let list = runtime.unwrap().block_on(list.list()).unwrap();
+        assert_eq!(list.len(), EACH * 2);
+    }
+
+    #[test]
     fn a_database_that_cannot_be_opened_refuses_the_generation() {
         let settings = json!({ "database": "/no/such/folder/todo.db" });
         let error = app(&mut Setup::detached("todo").with_settings(&settings)).unwrap_err();

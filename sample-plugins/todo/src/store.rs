@@ -1,13 +1,18 @@
 //! The list in its SQLite file.
+//!
+//! Two generations have that file open while the old one drains, each with a copy of SQLite of its
+//! own. SQLite's locks are the process's: the copies would not see each other's, and the one that
+//! closes the file would drop those of the other (<https://sqlite.org/howtocorrupt.html>, 2.2). So
+//! SQLite is told to take none, and a lock that belongs to the open file is held around each use.
 
 use std::{
+    fs::File,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use replug_plugin::BoxError;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -18,29 +23,59 @@ pub(crate) struct Item {
 
 /// `None` once it has been closed.
 #[derive(Clone)]
-pub(crate) struct Store(Arc<Mutex<Option<Connection>>>);
+pub(crate) struct Store(Arc<Mutex<Option<Database>>>);
 
-impl Store {
-    pub(crate) fn open(path: &Path) -> Result<Self, BoxError> {
-        let open = || {
-            let connection = Connection::open(path)?;
-            // The generation before may still be answering with the same file.
-            connection.busy_timeout(Duration::from_secs(5))?;
-            connection.pragma_update(None, "journal_mode", "wal")?;
+struct Database {
+    connection: Connection,
+    /// The file beside it that is locked while it is used.
+    lock: File,
+}
+
+impl Database {
+    fn open(path: &Path) -> Result<Self, BoxError> {
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.with_added_extension("lock"))?;
+        let flags = OpenFlags::default();
+        let connection = Connection::open_with_flags_and_vfs(path, flags, "unix-none")?;
+        let database = Self { connection, lock };
+        database.with(|connection| {
+            // Not `wal`, whose index is the process's, too.
+            connection.pragma_update(None, "journal_mode", "truncate")?;
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
                 (),
-            )?;
-            Ok(connection)
-        };
-        let connection = open()
-            .map_err(|error: rusqlite::Error| format!("database {}: {error}", path.display()))?;
-        Ok(Self(Arc::new(Mutex::new(Some(connection)))))
+            )
+        })?;
+        Ok(database)
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, BoxError> {
+        self.lock.lock()?;
+        let result = work(&self.connection);
+        self.lock.unlock()?;
+        Ok(result?)
+    }
+}
+
+impl Store {
+    pub(crate) fn open(path: &Path) -> Result<Self, BoxError> {
+        let database = Database::open(path)
+            .map_err(|error| format!("database {}: {error}", path.display()))?;
+        Ok(Self(Arc::new(Mutex::new(Some(database)))))
     }
 
     pub(crate) fn close(&self) {
-        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err((_, error))) = connection.map(Connection::close) {
+        let database = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Database { connection, .. }) = database else {
+            return;
+        };
+        if let Err((_, error)) = connection.close() {
             tracing::error!(%error, "the database did not close");
         }
     }
@@ -85,8 +120,7 @@ impl Store {
         let store = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
             let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            let connection = store.as_ref().ok_or("it has been closed")?;
-            Ok(work(connection)?)
+            store.as_ref().ok_or("it has been closed")?.with(work)
         })
         .await?
     }
