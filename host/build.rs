@@ -16,8 +16,11 @@ fn main() {
             "replug_heap_1",
             "sigaction",
             "signal",
+            "thrd_create",
             "timer_create",
             "timer_delete",
+            "tss_create",
+            "tss_delete",
         ] {
             println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
         }

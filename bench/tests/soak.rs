@@ -14,7 +14,7 @@ async fn after_2500_reloads_under_load_nothing_is_lost_mixed_or_left_behind() {
         sample_every: 50,
         // An allocator's level moves by several MiB in so few reloads. If heaps stayed, it would be
         // 30 MiB.
-        memory_slack: 16 << 20,
+        memory_slack: 8 << 20,
     };
     let library = artifacts::library(plan.app.package());
     let record = soak::run(&plan, artifacts::replug(), &library, |_| ()).await;

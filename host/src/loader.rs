@@ -292,9 +292,9 @@ impl Stopped {
             library,
             context,
         } = self;
-        // The body of a task that was dropped, or a connection of hyper's, may hold a waker.
-        slots.revoke();
-        match library.close() {
+        // The body of a task that was dropped, or a connection of hyper's, may hold a waker. A thread
+        // that waits for such a body needs it to come to its end.
+        match library.close(|| slots.revoke()) {
             // What it logs until its end can be told from others: the context goes last.
             Ok(()) => {
                 drop(context);

@@ -11,8 +11,8 @@
 //! | hook | what it does for a plugin |
 //! |---|---|
 //! | `__cxa_thread_atexit_impl` | keeps destructors of the host's threads in lists of our own |
-//! | `pthread_key_create`, `pthread_key_delete` | remembers whose a key is |
-//! | `pthread_create` | remembers whose a thread is |
+//! | `pthread_key_create`, `pthread_key_delete`, `tss_create`, `tss_delete` | remembers whose a key is |
+//! | `pthread_create`, `thrd_create` | remembers whose a thread is |
 //! | `sigaction`, `signal` | hands no generation the handler of another |
 //! | `timer_create`, `timer_delete` | remembers whose a timer is, and calls its function itself |
 //! | `on_exit` | calls the function before the library is closed |
@@ -27,7 +27,10 @@
 
 #![expect(unsafe_code, reason = "stands in for functions of the C library")]
 
-use std::path::Path;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 mod aborts;
 mod contained;
@@ -45,7 +48,7 @@ mod signals;
 mod threads;
 mod timers;
 
-pub use descriptors::{Before, OpenedBy};
+pub use descriptors::{Before, Ending, OpenedBy};
 pub(crate) use heap::Heap;
 pub use heap::{Usage, count_alone};
 pub use host_threads::{Errand, Errands, HostThreads};
@@ -107,7 +110,9 @@ impl Owner {
                 }
             }
         };
-        if contained::run(&mut work).is_err() {
+        // Those that are left after one has aborted are run all the same.
+        while contained::run(&mut work).is_err() {
+            destructors::aborted();
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("?");
             aborts::remember(self.id(), format!("thread \"{name}\" of the host"));
@@ -146,14 +151,14 @@ impl Owner {
 
     /// Calls what the owner wants called at the process's end, and gives the process texts of its
     /// own for those of the owner's in the environment.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, heap: &Heap) {
         exits::run(self.id());
-        environment::copy_texts(|address| self.has(address));
+        environment::copy_texts(|address| self.has(address) || heap.has(address));
     }
 
-    /// Deletes the owner's timers. True: the function of one is running at this moment.
-    pub(crate) fn stop_timers(&self) -> bool {
-        timers::delete(self.id())
+    /// Deletes the owner's timers.
+    pub(crate) fn stop_timers(&self) {
+        timers::delete(self.id());
     }
 
     /// Puts back the process's signal handlers that point into the library. Returns how many did:
@@ -168,11 +173,11 @@ impl Owner {
         keys::delete(self.id());
         self.release();
     }
+}
 
-    /// Deletes the owner's keys. Nothing of the owner's may run any more.
-    pub(crate) fn delete_keys(&self) {
-        keys::delete(self.id());
-    }
+/// The libraries that are loaded, by the names that the dynamic linker has for them.
+pub(crate) fn loaded() -> HashSet<PathBuf> {
+    owners::loaded()
 }
 
 /// Runs host code that a plugin has called, and whose threads are not the plugin's.

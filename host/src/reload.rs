@@ -34,7 +34,7 @@ pub use status::{AppStatus, FootprintStatus, RetiringStatus, ServingStatus, Stat
 use crate::{
     artifact::{OpenError, StageError, StagingArea},
     config::{Config, Mount},
-    id::ArtifactPath,
+    id::{ArtifactPath, GenerationId},
     loader::StopReason,
     process::HostThreads,
     router::Router,
@@ -168,7 +168,7 @@ impl Reloader {
         match &mut slot.work {
             Work::Idle => self.begin_load(path, Cause::Change),
             Work::Loading { again, removed, .. } => {
-                *again = true;
+                *again = (*again).max(Some(Cause::Change));
                 *removed = false;
             }
         }
@@ -199,7 +199,7 @@ impl Reloader {
         }
         slot.work = Work::Loading {
             cause,
-            again: false,
+            again: None,
             removed: false,
         };
         self.serial += 1;
@@ -258,27 +258,25 @@ impl Reloader {
             } => StopReason::MemoryLimit,
             _ => StopReason::Reload,
         };
-        let again = matches!(work, Work::Loading { again: true, .. });
-        // Who asked while it was loaded waits for the next.
-        let waiting = if again {
-            std::mem::take(&mut slot.waiting)
-        } else {
-            Vec::new()
-        };
+        let next = std::mem::take(&mut slot.waiting_for_next);
         match result {
             Ok(started) => self.swap_in(path, started, reason),
             Err(error) => self.refused(path, error),
         }
         if let Some(slot) = self.slots.get_mut(path) {
-            slot.waiting.extend(waiting);
+            slot.waiting.extend(next);
         }
-        if again {
-            self.begin_load(path, Cause::Change);
+        if let Work::Loading {
+            again: Some(cause), ..
+        } = work
+        {
+            self.begin_load(path, cause);
         }
     }
 
     /// Makes a started generation the one that answers.
     fn swap_in(&mut self, path: &ArtifactPath, started: Started, reason: StopReason) {
+        let only_app = self.slots.len() == 1;
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
@@ -300,8 +298,13 @@ impl Reloader {
             app: started.app.name.to_string(),
             generation: started.live.lease.id.get(),
         };
-        let previous = slot.take_over(started, &self.router);
+        let generation = started.live.lease.id;
+        // The host itself opens more after the first: its HTTP threads'.
+        let alone = only_app && generation != GenerationId::FIRST.next();
+        let previous = slot.take_over(started, &self.router, alone);
         slot.answer(&serving);
+        // It may have taken that much before it served.
+        self.exhausted(path, generation);
         if let Some((app, live)) = previous {
             self.retire(&app, live, reason, None);
             if app.mount != mount {
@@ -321,6 +324,14 @@ impl Reloader {
         match error {
             ReloadError::Unchanged => {
                 slot.refusal = None;
+                slot.waited = false;
+                if let Some((app, live)) = &slot.live {
+                    let serving = Reply::Serving {
+                        app: app.name.to_string(),
+                        generation: live.lease.id.get(),
+                    };
+                    slot.answer(&serving);
+                }
                 return;
             }
             ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
@@ -351,9 +362,14 @@ impl Reloader {
         };
         if let Work::Loading { removed, again, .. } = &mut slot.work {
             *removed = true;
-            *again = false;
+            *again = None;
         }
         slot.waited = false;
+        slot.waiting.append(&mut slot.waiting_for_next);
+        slot.answer(&Reply::Refused {
+            reason: format!("{path} is gone"),
+            remedy: "put it back".to_owned(),
+        });
         let live = slot.live.take();
         if let Work::Idle = slot.work {
             self.drop_slot(path);
@@ -387,7 +403,7 @@ impl Reloader {
     fn forget_if_gone(&mut self, path: &ArtifactPath, work: &Work) {
         if let Work::Loading {
             removed: true,
-            again: false,
+            again: None,
             ..
         } = work
         {

@@ -2,7 +2,11 @@
 
 use std::{future::Future, panic::Location, pin::Pin, time::Duration};
 
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::{Builder, Handle},
+    task::JoinHandle,
+    time::timeout,
+};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -105,17 +109,31 @@ impl Hooks {
         Hook(self.0.push_mut(entry))
     }
 
-    /// Runs them, the last registered first, within `total`. Each runs in a task of its own, so
-    /// that one that panics or hangs does not keep the others from running.
-    pub(crate) async fn run(self, total: Duration) -> Outcome {
+    /// Runs them, the last registered first, within `total`. Each runs in a task of its own in that
+    /// runtime, so that one that panics or hangs does not keep the others from running. Time is kept
+    /// here: a task that blocks the runtime's only worker stops its clock, too.
+    pub(crate) fn run(self, runtime: &Handle, total: Duration) -> Outcome {
+        if self.0.is_empty() {
+            return Outcome::default();
+        }
+        match Builder::new_current_thread().enable_time().build() {
+            Ok(clock) => clock.block_on(self.run_on(runtime, total)),
+            Err(error) => {
+                tracing::warn!(%error, "cleanup hooks run without a clock of their own");
+                runtime.block_on(self.run_on(runtime, total))
+            }
+        }
+    }
+
+    async fn run_on(self, runtime: &Handle, total: Duration) -> Outcome {
         let deadline = tokio::time::Instant::now() + total;
         let mut outcome = Outcome::default();
         for Entry { name, limit, work } in self.0.into_iter().rev() {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let limit = limit.map_or(left, |limit| limit.min(left));
             let mut task: JoinHandle<()> = match work {
-                Work::Sync(work) => tokio::task::spawn_blocking(work),
-                Work::Async(work) => tokio::spawn(async move { work().await }),
+                Work::Sync(work) => runtime.spawn_blocking(work),
+                Work::Async(work) => runtime.spawn(async move { work().await }),
             };
             match timeout(limit, &mut task).await {
                 Ok(Ok(())) => {
@@ -145,8 +163,33 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn hooks_run_last_first_and_one_that_fails_stops_no_other() {
+    fn runtime() -> tokio::runtime::Runtime {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_task_that_blocks_the_runtime_does_not_stop_the_clock_of_its_hooks() {
+        let runtime = runtime();
+        let (free, blocked) = std::sync::mpsc::channel::<()>();
+        let (told, is_blocked) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            told.send(()).unwrap();
+            let _ = blocked.recv();
+        });
+        is_blocked.recv().unwrap();
+        let mut hooks = Hooks::default();
+        hooks.push(Location::caller(), (|| async {}).into_cleanup());
+        let outcome = hooks.run(runtime.handle(), Duration::from_millis(10));
+        assert_eq!(outcome, Outcome { done: 0, failed: 1 });
+        drop(free);
+    }
+
+    #[test]
+    fn hooks_run_last_first_and_one_that_fails_stops_no_other() {
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut hooks = Hooks::default();
         let mark = |name: &'static str| {
@@ -164,7 +207,7 @@ mod tests {
             .time_limit(Duration::from_millis(1));
         let last = mark("last");
         hooks.push(at, (|| async move { last() }).into_cleanup());
-        let outcome = hooks.run(Duration::from_secs(60)).await;
+        let outcome = hooks.run(runtime().handle(), Duration::from_secs(60));
         assert_eq!(*order.lock().unwrap(), ["last", "first"]);
         assert_eq!(outcome, Outcome { done: 2, failed: 2 });
     }

@@ -104,7 +104,9 @@ impl Instance {
             Err(caught) => Err(caught),
         };
         // What it had set up by then is cleaned up as if it had served.
-        runtime.block_on(setup.into_hooks().run(Duration::from_secs(1)));
+        setup
+            .into_hooks()
+            .run(runtime.handle(), Duration::from_secs(1));
         runtime.shutdown_timeout(Duration::from_secs(1));
         Err(StartError {
             why,
@@ -171,7 +173,7 @@ impl Instance {
     /// Runs the hooks, drops the service, and ends the runtime, each within `timeout`.
     pub(crate) fn stop(self, reason: Reason, timeout: Duration) -> Stopped {
         self.shutdown.fire(reason);
-        let hooks = self.runtime.block_on(self.hooks.run(timeout));
+        let hooks = self.hooks.run(self.runtime.handle(), timeout);
         let handler = self.handler;
         guard::contain(|| {
             let _entered = self.runtime.enter();

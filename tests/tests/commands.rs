@@ -128,6 +128,44 @@ async fn a_reload_that_does_not_come_to_an_end_is_not_waited_for_without_end() {
 }
 
 #[tokio::test]
+async fn reloads_that_are_asked_for_at_once_are_all_answered() {
+    let site = Site::new();
+    let host = probe(&site, &[]).await;
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let mut command = replug(["reload", "fixture-probe", "--control"]);
+            command.arg(site.control());
+            tokio::spawn(finish(command))
+        })
+        .collect();
+    for ended in asked {
+        let ended = ended.await.unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    assert_eq!(host.get("/").await, "version 1\n");
+}
+
+#[tokio::test]
+async fn a_reload_of_a_file_that_goes_meanwhile_is_answered() {
+    let site = Site::new();
+    let host = probe(&site, &["--set", "fixture-probe.setup-of={2=\"hang\"}"]).await;
+    artifacts::probe(2).install(&site.library("probe"));
+    let mut command = replug(["reload", "fixture-probe", "--control"]);
+    command.arg(site.control());
+    let asked = tokio::spawn(finish(command));
+    replug_tests::until("its load", async || {
+        status(&site).await["apps"][0]["loading"]
+            .as_bool()
+            .filter(|loading| *loading)
+    })
+    .await;
+    fs::remove_file(site.library("probe")).unwrap();
+    host.event("unmounted").await;
+    let ended = asked.await.unwrap();
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+}
+
+#[tokio::test]
 async fn an_app_that_there_is_not_is_an_error_that_names_those_that_there_are() {
     let site = Site::new();
     let _host = probe(&site, &[]).await;

@@ -27,6 +27,11 @@ async fn a_thread_that_c_code_started_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_thread_of_c11s_is_waited_for() {
+    is_quarantined_until_told("c11-thread", "thread \"of-c11\" (").await;
+}
+
+#[tokio::test]
 async fn a_detached_thread_may_end_later_than_its_generation() {
     is_unloaded_after("slow-thread").await.end().await;
 }

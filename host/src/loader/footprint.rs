@@ -37,6 +37,11 @@ impl Footprint {
         self.usage.is_exceeded()
     }
 
+    /// That it used more has been dealt with: the next time is told, too.
+    pub fn tell_again(&self) {
+        self.usage.tell_again();
+    }
+
     /// Its threads that are running: those of its runtime, and those it started by itself.
     #[must_use]
     pub fn threads(&self) -> Vec<PluginThread> {

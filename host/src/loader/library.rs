@@ -3,9 +3,11 @@
 #![expect(unsafe_code, reason = "the only dlopen")]
 
 use std::{
+    collections::HashSet,
+    ffi::c_int,
     fmt,
     mem::ManuallyDrop,
-    path::Path,
+    path::{Path, PathBuf},
     ptr::NonNull,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -90,7 +92,11 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     let owner = Owner::new(Some(&heap));
     owner.visit();
     let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = process::loaded();
     let opened = process::open_as(&owner, path, open);
+    if opened.is_ok() {
+        keep_dependencies(&before, path);
+    }
     if opened.is_err() {
         owner.unmapped();
     }
@@ -108,17 +114,40 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     match find_table(&library.handle) {
         Ok(table) => library.table = table,
         Err(error) => {
-            let _ = library.close();
+            let _ = library.close(|| ());
             return Err(error);
         }
     }
     let (found, expected) = (library.table().size, size_of::<abi::PluginTable>());
     if found < expected {
-        let _ = library.close();
+        let _ = library.close(|| ());
         return Err(LoadError::Table { found, expected });
     }
     Ok(Loaded { library })
 }
+
+/// Keeps the libraries loaded that came with that one, for good: they may have threads, keys and
+/// handlers of their own, of which nobody knows whose they are. They are the system's, or as good:
+/// each is loaded once, however many plugins need it.
+fn keep_dependencies(before: &HashSet<PathBuf>, path: &Path) {
+    for new in process::loaded()
+        .difference(before)
+        .filter(|it| *it != path)
+    {
+        // SAFETY: it is loaded already, so that nothing of it is run; and it stays.
+        let kept = unsafe { Handle::open(Some(new), RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE) };
+        match kept {
+            // Never closed.
+            Ok(handle) => drop(handle.into_raw()),
+            Err(error) => tracing::debug!("cannot keep {}: {error}", new.display()),
+        }
+    }
+}
+
+/// Finds a library that is loaded already (`dlopen(3)`; glibc's values).
+const RTLD_NOLOAD: c_int = 4;
+/// Keeps it loaded whatever is closed.
+const RTLD_NODELETE: c_int = 0x1000;
 
 fn find_table(handle: &Handle) -> Result<NonNull<abi::PluginTable>, LoadError> {
     // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
@@ -203,6 +232,8 @@ impl Library {
                 "the destructor of a thread-local panicked on {thread}, and was left unfinished"
             )));
         }
+        // First: their functions' threads are in the census then.
+        self.owner.stop_timers();
         let threads = self.owner.threads();
         if let Some(first) = threads.first() {
             let more = threads.len() - 1;
@@ -228,11 +259,6 @@ impl Library {
                 "{left} threads of the host still have its thread-locals"
             )));
         }
-        if self.owner.stop_timers() {
-            return Some(Obstacle::Passing(
-                "the function of a timer of its is running".to_owned(),
-            ));
-        }
         (self.owner.put_signals_back() > 0).then(|| {
             // By the next try it has come back, if it was just called.
             Obstacle::Passing("a signal handler of its was in place until now".to_owned())
@@ -241,11 +267,20 @@ impl Library {
 
     /// Closes it if nothing stands against that, looks whether it is gone, and then frees its
     /// memory and deletes its file: backtraces and debuggers read it as long as it is mapped.
+    /// `before` takes from it what it could still be reached by; its code may run once more there.
     ///
     /// # Errors
     /// With the library, if it could not be closed yet; without, if it stays for good.
-    pub(super) fn close(self) -> Result<(), (Option<Box<Self>>, String)> {
-        match self.obstacle() {
+    pub(super) fn close(self, before: impl FnOnce()) -> Result<(), (Option<Box<Self>>, String)> {
+        // This thread runs its code now, if only its last.
+        self.owner.visit();
+        let mut obstacle = self.obstacle();
+        if obstacle.is_none() {
+            before();
+            self.owner.leave_this_thread();
+            obstacle = self.obstacle();
+        }
+        match obstacle {
             Some(Obstacle::Passing(reason)) => return Err((Some(Box::new(self)), reason)),
             Some(Obstacle::ForGood(reason)) => return Err((None, reason)),
             None => {}
@@ -260,8 +295,7 @@ impl Library {
         let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = ManuallyDrop::into_inner(handle);
         let close = || {
-            owner.finish();
-            owner.delete_keys();
+            owner.finish(&heap);
             handle.close()
         };
         if let Err(error) = owner.while_closing(close) {

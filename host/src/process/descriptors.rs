@@ -11,6 +11,7 @@ use std::{
     fs,
     mem::MaybeUninit,
     os::fd::RawFd,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use libc::{c_int, c_void};
@@ -39,7 +40,12 @@ impl Open {
             .into_iter()
             .filter(|number| local(*number).is_some_and(|local| listening.contains(&local)))
             .collect();
-        open.0.retain(|number, _| !connections.contains(number));
+        open.0.retain(|number, target| {
+            // One that was closed meanwhile could not be asked what it is.
+            let link = fs::read_link(format!("/proc/self/fd/{number}"));
+            let is_there = link.is_ok_and(|link| link.to_string_lossy() == *target);
+            is_there && !connections.contains(number)
+        });
         open
     }
 
@@ -70,50 +76,98 @@ fn own<'a>(entries: impl Iterator<Item = (&'a RawFd, &'a String)>) -> BTreeMap<R
 /// What was open around a generation's start.
 #[derive(Debug)]
 pub struct OpenedBy {
-    /// New when its setup was over.
-    setup: Open,
-    /// All that was open then.
+    /// All that was open before.
+    before: Open,
+    /// All that was open when its setup was over.
     after: Open,
+    /// What came up from then on, until the next generation started.
+    life: Open,
+}
+
+/// How many generations have begun to start, and how many are starting now.
+static STARTS: Mutex<(u64, usize)> = Mutex::new((0, 0));
+
+fn starts() -> MutexGuard<'static, (u64, usize)> {
+    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Before a generation's end: whether others started during it. A number that was given back may be
+/// theirs then, and lead to the same file.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending(u64, bool);
+
+impl Ending {
+    /// It begins now.
+    #[must_use]
+    pub fn now() -> Self {
+        let (count, starting) = *starts();
+        Self(count, starting > 0)
+    }
+
+    fn was_alone(self) -> bool {
+        let Self(count, others) = self;
+        !others && starts().0 == count
+    }
 }
 
 /// Before a generation's start.
 #[derive(Debug)]
 pub struct Before(Open);
 
+impl Drop for Before {
+    fn drop(&mut self) {
+        starts().1 -= 1;
+    }
+}
+
 impl Before {
     /// Looks now.
     #[must_use]
     pub fn now() -> Self {
+        let mut starts = starts();
+        starts.0 += 1;
+        starts.1 += 1;
+        drop(starts);
         Self(Open::now())
     }
 
     /// Looks again, when its setup is over.
     #[must_use]
     pub fn until_now(self) -> OpenedBy {
-        let after = Open::now();
         OpenedBy {
-            setup: after.without(&self.0),
-            after,
+            before: self.0.clone(),
+            after: Open::now(),
+            life: Open::default(),
         }
     }
 }
 
 impl OpenedBy {
-    /// What is still open, as `NUMBER TARGET`: of what came up during the setup, and, if no other
-    /// app is there (`alone`), of what came later. `is_hosts` tells targets of the host's own.
+    /// It was the only one there until `next` started: what came up in between is taken for its, too.
+    pub fn lived_alone_until(&mut self, next: &Self) {
+        self.life = next.before.without(&self.after);
+    }
+
+    /// What came up with it and is still open, as `NUMBER TARGET`. `is_hosts` tells targets of the
+    /// host's own.
     #[must_use]
-    pub fn left(&self, alone: bool, is_hosts: impl Fn(&str) -> bool) -> Vec<String> {
+    pub fn left(&self, ending: Ending, is_hosts: impl Fn(&str) -> bool) -> Vec<String> {
         let now = Open::now();
-        let mut left = self.setup.and(&now);
-        if alone {
-            left.0.extend(now.without(&self.after).0);
-        }
+        let certain = ending.was_alone();
+        let mut left = self.after.without(&self.before).and(&now);
+        left.0.extend(self.life.and(&now).0);
         left.0
             .iter()
             .filter(|(_, target)| !target.starts_with("/proc/") && !is_hosts(target))
+            .filter(|(_, target)| certain || is_unique(target))
             .map(|(number, target)| format!("{number} {target}"))
             .collect()
     }
+}
+
+/// Whether nothing that is opened later looks like it.
+fn is_unique(target: &str) -> bool {
+    target.starts_with("socket:[") || target.starts_with("pipe:[")
 }
 
 /// Whether it is a socket that listens.
@@ -190,22 +244,23 @@ mod tests {
         let open = |name: &str| fs::File::create(dir.path().join(name)).unwrap();
         let before = Before::now();
         let (kept, closed) = (open("kept"), open("closed"));
-        let opened = before.until_now();
+        let mut opened = before.until_now();
         drop(closed);
         let later = open("later");
-        let named = |alone: bool| {
-            let left = opened.left(alone, |target| target.ends_with("host's"));
-            let mine: Vec<_> = left
-                .into_iter()
-                .filter(|line| line.contains(dir.path().to_str().unwrap()))
-                .collect();
-            mine
-        };
+        opened.lived_alone_until(&Before::now().until_now());
+        let ending = Ending::now();
+        let _of_the_next = open("of-the-next");
+        let left = opened.left(ending, |target| target.ends_with("host's"));
+        let mine: Vec<_> = left
+            .into_iter()
+            .filter(|line| line.contains(dir.path().to_str().unwrap()))
+            .collect();
         let line = |file: &fs::File, name: &str| {
             format!("{} {}", file.as_raw_fd(), dir.path().join(name).display())
         };
-        assert_eq!(named(false), [line(&kept, "kept")]);
-        assert!(named(true).contains(&line(&later, "later")));
+        let mut expected = [line(&kept, "kept"), line(&later, "later")];
+        expected.sort_by_key(|line| line.split(' ').next().and_then(|it| it.parse::<i32>().ok()));
+        assert_eq!(mine, expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{hooks, owners::OwnerId};
+use super::{contained, hooks, owners::OwnerId};
 
 pub(super) type Destructor = unsafe extern "C" fn(*mut c_void);
 
@@ -90,6 +90,14 @@ pub(super) fn keep(owner: OwnerId, destructor: Destructor, object: *mut c_void) 
     kept.unwrap_or(false)
 }
 
+/// The destructor that this thread was running has aborted. Returns whose it was.
+pub(super) fn aborted() -> Option<OwnerId> {
+    // Still counted: its code may be referred to from the stack that it left.
+    LIST.try_with(|list| list.try_borrow_mut().ok()?.running.pop())
+        .ok()
+        .flatten()
+}
+
 /// Whether the owner has any on this thread.
 pub(super) fn has(owner: OwnerId) -> bool {
     LIST.try_with(|list| list.try_borrow().is_ok_and(|list| list.has(owner)))
@@ -118,7 +126,14 @@ pub(super) fn forget(owner: OwnerId) {
 }
 
 unsafe extern "C" fn run_all(_: *mut c_void) {
-    run_those(|_| true);
+    // One that aborts is left behind, and the rest goes on.
+    while contained::run(&mut || {
+        run_those(|_| true);
+    })
+    .is_err()
+    {
+        aborted();
+    }
     // What a later destructor of this thread registers needs a new request to glibc.
     let _ = LIST.try_with(|list| {
         if let Ok(mut list) = list.try_borrow_mut() {

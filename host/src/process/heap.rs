@@ -68,6 +68,12 @@ impl Heap {
         unsafe { &self.0.as_ref().usage }
     }
 
+    /// Whether a block of its is at that address.
+    pub(super) fn has(&self, address: usize) -> bool {
+        // SAFETY: ours until we are dropped.
+        unsafe { self.0.as_ref() }.blocks.has(address)
+    }
+
     /// What the plugin's allocator is given.
     pub(super) fn table(&self) -> *const abi::Heap {
         // SAFETY: ours until we are dropped.

@@ -14,7 +14,8 @@ use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::{
     destructors::{self, Destructor},
-    keys, owners,
+    keys,
+    owners::{self, OwnerId},
     threads::{self, Start},
 };
 
@@ -90,6 +91,18 @@ pub(super) fn real_key_delete(key: pthread_key_t) -> c_int {
     unsafe { real(key) }
 }
 
+/// Looks all of the C library's own functions up: some of them may be called where that cannot be
+/// done, in a signal handler or while a library is opened.
+pub(super) fn look_up() {
+    for real in [&THREAD_ATEXIT, &KEY_CREATE, &KEY_DELETE, &CREATE]
+        .into_iter()
+        .chain(c11::REALS)
+        .chain(process_wide::REALS)
+    {
+        real.address();
+    }
+}
+
 /// Whether the dynamic linker hands our functions to plugins.
 pub(super) fn are_exported() -> bool {
     let ours = [
@@ -107,7 +120,10 @@ pub(super) fn are_exported() -> bool {
             pthread_key_delete as *const () as usize,
         ),
     ];
-    let mut all = ours.into_iter().chain(process_wide::functions());
+    let mut all = ours
+        .into_iter()
+        .chain(c11::functions())
+        .chain(process_wide::functions());
     all.all(|(name, address)| {
         // SAFETY: the first definition in the order of look-up; the name ends with a NUL.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
@@ -154,6 +170,7 @@ macro_rules! with_caller {
     };
 }
 
+mod c11;
 mod process_wide;
 
 with_caller!(
@@ -174,13 +191,20 @@ unsafe extern "C" fn key_create(
     // SAFETY: handed on as it came.
     let status = unsafe { real(key, destructor) };
     if status == 0 {
-        let by_code = destructor.and_then(|destructor| owners::of(destructor as usize));
-        if let Some(owner) = by_code.or_else(|| owners::of(caller)) {
-            // SAFETY: filled by the call above.
-            keys::remember(owner, unsafe { *key }, destructor);
-        }
+        // SAFETY: filled by the call above.
+        remember_key(unsafe { *key }, destructor, caller);
     }
     status
+}
+
+fn remember_key(key: pthread_key_t, destructor: Option<Destructor>, caller: usize) {
+    let owner = destructor
+        .and_then(|destructor| owners::of(destructor as usize))
+        .or_else(|| owners::of(caller))
+        .or_else(|| owners::of_constructor(caller));
+    if let Some(owner) = owner {
+        keys::remember(owner, key, destructor);
+    }
 }
 
 /// Stands in for glibc's.
@@ -193,6 +217,18 @@ unsafe extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
     real_key_delete(key)
 }
 
+/// Whose thread that is going to be. Another library may start it on a plugin's behalf, as the C++
+/// library does: then the plugin is among those who called.
+fn starter(start: usize, caller: usize) -> Option<OwnerId> {
+    if threads::is_as_host() {
+        return None;
+    }
+    owners::of(start)
+        .or_else(|| owners::of(caller))
+        .or_else(threads::owner_of_this)
+        .or_else(owners::among_callers)
+}
+
 unsafe extern "C" fn create(
     thread: *mut pthread_t,
     attributes: *const pthread_attr_t,
@@ -202,10 +238,7 @@ unsafe extern "C" fn create(
 ) -> c_int {
     // SAFETY: glibc's function of that name has this type.
     let real = unsafe { mem::transmute::<usize, Create>(CREATE.address()) };
-    let owner = owners::of(start as usize)
-        .or_else(|| owners::of(caller))
-        .or_else(threads::owner_of_this);
-    let Some(owner) = owner else {
+    let Some(owner) = starter(start as usize, caller) else {
         // SAFETY: handed on as it came.
         return unsafe { real(thread, attributes, start, argument) };
     };

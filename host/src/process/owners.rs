@@ -6,14 +6,16 @@
 
 use std::{
     cell::Cell,
-    ffi::{CStr, c_int, c_void},
+    collections::HashSet,
+    ffi::{CStr, OsStr, c_int, c_void},
+    mem::MaybeUninit,
     os::unix::ffi::OsStrExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     ptr,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
 };
 
-use replug_plugin::abi;
+use replug_plugin::{abi, glue::frames};
 
 use super::heap::Heap;
 
@@ -151,6 +153,31 @@ pub(super) fn heap_of(address: usize) -> *const abi::Heap {
     slot_of(address).map_or(ptr::null(), |slot| HEAPS[slot].load(Ordering::Acquire))
 }
 
+/// The innermost owner among those who called, when another library calls on a plugin's behalf.
+/// Walks the stack: for what is seldom done.
+pub(super) fn among_callers() -> Option<OwnerId> {
+    if USED.load(Ordering::Acquire) == 0 {
+        return None;
+    }
+    frames::capture().into_iter().find_map(of)
+}
+
+/// The library that this thread is opening, if the dynamic linker is the caller: a constructor that
+/// ends with a call is left before that call.
+pub(super) fn of_constructor(caller: usize) -> Option<OwnerId> {
+    let loading = LOADING.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: null, or set by `while_loading`, which is below us on this thread's stack.
+    let loading = unsafe { loading.as_ref() }?;
+    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: any address may be asked about; filled in if the answer is not 0.
+    let known = unsafe { libc::dladdr(caller as *const c_void, info.as_mut_ptr()) };
+    // SAFETY: takes a number.
+    let linker = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
+    // SAFETY: looked at only if it was filled in.
+    let is_linker = known != 0 && unsafe { info.assume_init() }.dli_fbase as usize == linker;
+    is_linker.then_some(loading.owner.id)
+}
+
 fn slot_of(address: usize) -> Option<usize> {
     let used = USED.load(Ordering::Acquire);
     if used == 0 {
@@ -213,26 +240,10 @@ fn learn_while_loading() -> bool {
 
 /// Where a library is mapped, from its first to behind its last loaded segment.
 pub(super) fn range_of(path: &Path) -> Option<(usize, usize)> {
-    struct Search<'a> {
-        path: &'a [u8],
-        found: Option<(usize, usize)>,
-    }
-    unsafe extern "C" fn look(
-        info: *mut libc::dl_phdr_info,
-        _: usize,
-        search: *mut c_void,
-    ) -> c_int {
-        // SAFETY: our own, see below.
-        let search = unsafe { &mut *search.cast::<Search<'_>>() };
-        // SAFETY: the dynamic linker's, for this call.
-        let info = unsafe { &*info };
-        if info.dlpi_name.is_null() {
-            return 0;
-        }
-        // SAFETY: a name ends with a NUL.
-        let name = unsafe { CStr::from_ptr(info.dlpi_name) };
-        if name.to_bytes() != search.path {
-            return 0;
+    let mut found = None;
+    each_object(|name, info| {
+        if name.to_bytes() != path.as_os_str().as_bytes() {
+            return false;
         }
         // SAFETY: an object's program headers are so many, and are mapped with it.
         let headers =
@@ -244,18 +255,45 @@ pub(super) fn range_of(path: &Path) -> Option<(usize, usize)> {
         {
             let start = base + header.p_vaddr as usize;
             let end = start + header.p_memsz as usize;
-            let (low, high) = search.found.unwrap_or((start, end));
-            search.found = Some((low.min(start), high.max(end)));
+            let (low, high) = found.unwrap_or((start, end));
+            found = Some((low.min(start), high.max(end)));
         }
-        1
+        true
+    });
+    found
+}
+
+/// All objects that have a name.
+pub(super) fn loaded() -> HashSet<PathBuf> {
+    let mut loaded = HashSet::new();
+    each_object(|name, _| {
+        if !name.is_empty() {
+            loaded.insert(PathBuf::from(OsStr::from_bytes(name.to_bytes())));
+        }
+        false
+    });
+    loaded
+}
+
+/// Shows `look` each loaded object, until it says that it has seen enough.
+fn each_object(mut look: impl FnMut(&CStr, &libc::dl_phdr_info) -> bool) {
+    type Look<'a> = dyn FnMut(&CStr, &libc::dl_phdr_info) -> bool + 'a;
+
+    unsafe extern "C" fn show(info: *mut libc::dl_phdr_info, _: usize, look: *mut c_void) -> c_int {
+        // SAFETY: our own, see below.
+        let look = unsafe { &mut *look.cast::<&mut Look<'_>>() };
+        // SAFETY: the dynamic linker's, for this call.
+        let info = unsafe { &*info };
+        if info.dlpi_name.is_null() {
+            return 0;
+        }
+        // SAFETY: a name ends with a NUL.
+        let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+        c_int::from(look(name, info))
     }
-    let mut search = Search {
-        path: path.as_os_str().as_bytes(),
-        found: None,
-    };
-    // SAFETY: the callback takes our search and keeps nothing.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.found
+    let mut look: &mut Look<'_> = &mut look;
+    // SAFETY: the callback takes our closure and keeps nothing.
+    unsafe { libc::dl_iterate_phdr(Some(show), (&raw mut look).cast()) };
 }
 
 #[cfg(test)]
@@ -284,7 +322,7 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         // The program itself is nameless to the dynamic linker; the C library is not.
         assert_eq!(range_of(&own), None);
-        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+        let mut info = MaybeUninit::<libc::Dl_info>::uninit();
         let address = libc::getpid as *const c_void;
         // SAFETY: an address of the C library, and room for what is said of it.
         let known = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
@@ -293,7 +331,7 @@ mod tests {
         let info = unsafe { info.assume_init() };
         // SAFETY: the name of a loaded object.
         let name = unsafe { CStr::from_ptr(info.dli_fname) };
-        let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let path = Path::new(OsStr::from_bytes(name.to_bytes()));
         let (start, end) = range_of(path).unwrap();
         assert!((start..end).contains(&(address as usize)));
     }

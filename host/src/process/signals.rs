@@ -14,6 +14,7 @@ static BEFORE: OnceLock<HashMap<c_int, libc::sigaction>> = OnceLock::new();
 
 /// Notes the handlers that there are; the first call counts.
 pub(super) fn remember() {
+    hooks::look_up();
     BEFORE.get_or_init(|| {
         (1..=libc::SIGRTMAX())
             .filter_map(|signal| Some((signal, look(signal)?)))
@@ -68,8 +69,15 @@ pub(super) fn put_back(is_its: impl Fn(usize) -> bool) -> usize {
             continue;
         }
         let action = harmless(signal, before(signal, &action));
+        let mut taken = action;
         // SAFETY: a whole action, which was valid before; its code is the host's, or the default.
-        unsafe { hooks::real_sigaction(signal, &raw const action, ptr::null_mut()) };
+        unsafe { hooks::real_sigaction(signal, &raw const action, &raw mut taken) };
+        if !is_its(taken.sa_sigaction) {
+            // Another has just put its own there.
+            // SAFETY: as it was a moment ago.
+            unsafe { hooks::real_sigaction(signal, &raw const taken, ptr::null_mut()) };
+            continue;
+        }
         count += 1;
         tracing::warn!(
             event = "signal-handler-left",

@@ -9,7 +9,8 @@ use std::{
 
 use super::{aborts, owners::OwnerId};
 
-pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+/// May be unwound through: `pthread_exit` does.
+pub(super) type Start = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 
 /// A thread of a plugin's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ fn census() -> MutexGuard<'static, Census> {
 thread_local! {
     /// 0: this thread is the host's.
     static OWNER: Cell<OwnerId> = const { Cell::new(0) };
+    /// The host's code is running, whoever has called it.
+    static AS_HOST: Cell<bool> = const { Cell::new(false) };
     /// A plugin's thread whose work is done: only destructors are still run.
     static ENDING: Cell<bool> = const { Cell::new(false) };
 }
@@ -73,14 +76,19 @@ pub(super) fn owner_of_this() -> Option<OwnerId> {
     OWNER.try_with(Cell::get).ok().filter(|owner| *owner != 0)
 }
 
-/// Runs host code on a plugin's thread: threads that it starts are the host's.
+/// Runs host code that a plugin has called: threads that it starts are the host's.
 pub(super) fn as_host<R>(work: impl FnOnce() -> R) -> R {
-    let owner = OWNER.try_with(|slot| slot.replace(0));
+    let before = AS_HOST.try_with(|flag| flag.replace(true));
     let result = work();
-    if let Ok(owner) = owner {
-        let _ = OWNER.try_with(|slot| slot.set(owner));
+    if let Ok(before) = before {
+        let _ = AS_HOST.try_with(|flag| flag.set(before));
     }
     result
+}
+
+/// Whether this thread is in [`as_host`].
+pub(super) fn is_as_host() -> bool {
+    AS_HOST.try_with(Cell::get).unwrap_or(false)
 }
 
 /// What a new thread is told.
@@ -93,23 +101,7 @@ pub(super) struct Beginning {
 
 /// In the census before it exists, so that it is missed at no time.
 pub(super) fn begin(owner: OwnerId, start: Start, argument: *mut c_void) -> *mut Beginning {
-    let mut census = census();
-    // A plugin that starts a thread for each request would fill it without end.
-    if census.entries.len() >= census.prune_at {
-        census
-            .entries
-            .retain(|entry| entry.id == 0 || is_running(entry));
-        census.prune_at = census.entries.len() * 2 + PRUNE_AT;
-    }
-    let number = census.next;
-    census.next += 1;
-    census.entries.push(Entry {
-        owner,
-        number,
-        id: 0,
-        since: None,
-        kind: Kind::Its,
-    });
+    let number = push(&mut census(), owner, Kind::Its);
     Box::into_raw(Box::new(Beginning {
         owner,
         number,
@@ -129,7 +121,7 @@ pub(super) fn never_began(beginning: *mut Beginning) {
 
 /// A plugin's thread, from its beginning. It leaves the census when the kernel no longer has it:
 /// after its start function has returned it still runs the plugin's destructors.
-pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
+pub(super) extern "C-unwind" fn run(beginning: *mut c_void) -> *mut c_void {
     // SAFETY: made by `begin` for this thread alone.
     let beginning = unsafe { Box::from_raw(beginning.cast::<Beginning>()) };
     let Beginning {
@@ -138,11 +130,29 @@ pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
         start,
         argument,
     } = *beginning;
-    OWNER.set(owner);
     // It has inherited the name of the thread that started it, which may be the host's. A name that
     // its own code gives it comes later.
     // SAFETY: at most 16 bytes, and they end with a NUL.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"unnamed".as_ptr()) };
+    begins(owner, number);
+    let result = start(argument);
+    ends();
+    result
+}
+
+/// This thread, which the C library has made for a plugin's function, is the plugin's from now on.
+pub(super) fn enter(owner: OwnerId) {
+    let number = push(&mut census(), owner, Kind::Its);
+    begins(owner, number);
+}
+
+/// This thread of a plugin's has done its work: only destructors are still run.
+pub(super) fn ends() {
+    ENDING.set(true);
+}
+
+fn begins(owner: OwnerId, number: u64) {
+    OWNER.set(owner);
     // SAFETY: takes nothing.
     let id = unsafe { libc::gettid() };
     let since = began_at(id);
@@ -154,9 +164,26 @@ pub(super) extern "C" fn run(beginning: *mut c_void) -> *mut c_void {
         entry.id = id;
         entry.since = since;
     }
-    let result = start(argument);
-    ENDING.set(true);
-    result
+}
+
+fn push(census: &mut Census, owner: OwnerId, kind: Kind) -> u64 {
+    // A plugin that starts a thread for each request would fill it without end.
+    if census.entries.len() >= census.prune_at {
+        census
+            .entries
+            .retain(|entry| entry.id == 0 || is_running(entry));
+        census.prune_at = census.entries.len() * 2 + PRUNE_AT;
+    }
+    let number = census.next;
+    census.next += 1;
+    census.entries.push(Entry {
+        owner,
+        number,
+        id: 0,
+        since: None,
+        kind,
+    });
+    number
 }
 
 /// Called in the place of `abort`. On a plugin's thread that is at its end a destructor has
@@ -185,15 +212,11 @@ pub(super) fn visit(owner: OwnerId) {
     let id = unsafe { libc::gettid() };
     let since = began_at(id);
     let mut census = census();
-    let number = census.next;
-    census.next += 1;
-    census.entries.push(Entry {
-        owner,
-        number,
-        id,
-        since,
-        kind: Kind::Visitor,
-    });
+    let number = push(&mut census, owner, Kind::Visitor);
+    if let Some(entry) = census.entries.iter_mut().find(|it| it.number == number) {
+        entry.id = id;
+        entry.since = since;
+    }
 }
 
 /// The threads of an owner's own.

@@ -12,9 +12,9 @@ use std::{
 
 use libc::{sigevent, timer_t};
 
-use super::{hooks, owners::OwnerId};
+use super::{hooks, owners::OwnerId, threads};
 
-type Notify = unsafe extern "C" fn(*mut c_void);
+type Notify = unsafe extern "C-unwind" fn(*mut c_void);
 
 /// glibc's `struct sigevent`, as `SIGEV_THREAD` has it; the libc crate names another part of its
 /// union.
@@ -44,14 +44,11 @@ struct Timer {
 struct Timers {
     next: usize,
     all: Vec<Timer>,
-    /// Whose functions are being called.
-    running: Vec<OwnerId>,
 }
 
 static TIMERS: Mutex<Timers> = Mutex::new(Timers {
     next: 1,
     all: Vec::new(),
-    running: Vec::new(),
 });
 
 fn timers() -> MutexGuard<'static, Timers> {
@@ -67,11 +64,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(owner: OwnerId, event: Option<&sigevent>) -> Self {
-        let event = event.filter(|event| event.sigev_notify == libc::SIGEV_THREAD);
-        let event = event.map(|event| {
-            // SAFETY: the same structure, see above; the kind says which part of the union it has.
-            unsafe { *(&raw const *event).cast::<ThreadEvent>() }
-        });
+        let event = event.and_then(thread_event);
         let mut timers = timers();
         let number = timers.next;
         timers.next += 1;
@@ -125,36 +118,46 @@ pub(super) fn forget(timer: timer_t) {
         .retain(|other| other.timer != Some(timer as usize));
 }
 
-/// Deletes an owner's. True: a function of its is still running.
-pub(super) fn delete(owner: OwnerId) -> bool {
-    let (its, is_running) = {
-        let mut timers = timers();
-        let its: Vec<Timer> = timers.all.extract_if(.., |it| it.owner == owner).collect();
-        (its, timers.running.contains(&owner))
-    };
+/// Deletes an owner's. What their functions have begun by then is in the census of threads.
+pub(super) fn delete(owner: OwnerId) {
+    let its: Vec<Timer> = timers()
+        .all
+        .extract_if(.., |it| it.owner == owner)
+        .collect();
     for timer in its.into_iter().filter_map(|its| its.timer) {
         // SAFETY: made by the owner, and not deleted so far.
         unsafe { hooks::real_timer_delete(timer as timer_t) };
     }
-    is_running
 }
 
-/// Called by glibc in the plugin's stead.
-unsafe extern "C" fn notify(number: *mut c_void) {
+/// The function of a timer that calls one.
+pub(super) fn function_of(event: Option<&sigevent>) -> Option<usize> {
+    Some(thread_event(event?)?.function? as usize)
+}
+
+fn thread_event(event: &sigevent) -> Option<ThreadEvent> {
+    // SAFETY: the same structure, see above; the kind says which part of the union it has.
+    (event.sigev_notify == libc::SIGEV_THREAD)
+        .then(|| unsafe { *(&raw const *event).cast::<ThreadEvent>() })
+}
+
+/// Called by glibc in the plugin's stead, on a thread that it has made for this.
+unsafe extern "C-unwind" fn notify(number: *mut c_void) {
     let found = {
-        let mut timers = timers();
+        let timers = timers();
         let timer = timers.all.iter().find(|it| it.number == number as usize);
         let found = timer.and_then(|timer| Some((timer.owner, timer.call?)));
-        // Counted under the lock, so that the library is not closed in between.
-        timers.running.extend(found.map(|(owner, _)| owner));
+        if let Some((owner, _)) = found {
+            // Under the lock, so that the library is not closed in between. To its very end: keys'
+            // destructors are still to come when the function has returned.
+            threads::enter(owner);
+        }
         found
     };
-    let Some((owner, (function, value))) = found else {
-        return;
-    };
-    // SAFETY: of code that stays mapped as long as it is counted, with the plugin's own value.
-    unsafe { function(value as *mut c_void) };
-    let mut timers = timers();
-    let at = timers.running.iter().position(|other| *other == owner);
-    at.map(|at| timers.running.swap_remove(at));
+    if let Some((_, (function, value))) = found {
+        // SAFETY: of code that stays mapped as long as this thread is there, with the plugin's own
+        // value.
+        unsafe { function(value as *mut c_void) };
+        threads::ends();
+    }
 }

@@ -71,11 +71,18 @@ impl Reloader {
         let Some(slot) = self.slots.get_mut(&path) else {
             return;
         };
-        slot.waiting.push(reply);
+        let cause = Cause::Command { force };
         match &mut slot.work {
-            Work::Idle => self.begin_load(&path, Cause::Command { force }),
+            Work::Idle => {
+                slot.waiting.push(reply);
+                self.begin_load(&path, cause);
+            }
             // What is being loaded now may be older than what was asked for.
-            Work::Loading { again, .. } => *again = true,
+            Work::Loading { again, removed, .. } => {
+                *again = (*again).max(Some(cause));
+                *removed = false;
+                slot.waiting_for_next.push(reply);
+            }
         }
     }
 

@@ -30,7 +30,11 @@ impl Reloader {
             return;
         };
         let footprint = &live.lease.footprint;
-        if live.lease.id != generation || !footprint.exceeds_its_limit() {
+        if live.lease.id != generation {
+            return;
+        }
+        if !footprint.exceeds_its_limit() {
+            footprint.tell_again();
             return;
         }
         let memory = footprint.memory();
@@ -54,11 +58,7 @@ impl Reloader {
                 "new requests are turned away until it has a fresh generation, in {} s",
                 (due - now).as_secs() + 1,
             );
-            let (path, sender) = (path.clone(), self.sender.clone());
-            tokio::spawn(async move {
-                sleep_until(due).await;
-                let _ = sender.send(Event::Exhausted { path, generation });
-            });
+            self.look_later(path, generation, due);
             return;
         }
         tracing::warn!(
@@ -78,9 +78,13 @@ impl Reloader {
             self.begin_load(path, Cause::Memory);
         }
         // Should that be refused, it is tried again.
+        self.look_later(path, generation, now + BETWEEN);
+    }
+
+    fn look_later(&self, path: &ArtifactPath, generation: GenerationId, when: Instant) {
         let (path, sender) = (path.clone(), self.sender.clone());
         tokio::spawn(async move {
-            sleep_until(now + BETWEEN).await;
+            sleep_until(when).await;
             let _ = sender.send(Event::Exhausted { path, generation });
         });
     }

@@ -4,6 +4,7 @@ use std::{
     env::consts::DLL_EXTENSION,
     io,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     generation::{Draining, Live},
     loader::{Quarantine, Running, StopReason, StopReport, Stopped},
-    process::{HostThreads, OpenedBy},
+    process::{Ending, HostThreads, OpenedBy},
 };
 
 /// How long after the cut a call may take to come back from the plugin's code.
@@ -46,8 +47,6 @@ pub(super) struct Plan {
     pub(super) opened: Option<OpenedBy>,
     /// Where private copies are: not the app's.
     pub(super) staging: PathBuf,
-    /// No other app is there: what came up later is its, too.
-    pub(super) alone: bool,
     /// The host ends: what cannot be unloaded by then is left to the process's end.
     pub(super) ending: CancellationToken,
 }
@@ -84,11 +83,13 @@ pub(super) async fn run(plan: &Plan, live: Live) -> Outcome {
         return Outcome::Quarantined;
     };
     plan.retiring.enter(Phase::Stopping);
+    let ending = Ending::now();
     let began = StdInstant::now();
-    match stop(running, plan.reason, plan.cleanup_timeout).await {
+    match stop(plan, running).await {
         Ok((stopped, report)) => {
             let outcome = unload(plan, stopped).await;
             tell(plan, outcome, report, began);
+            tell_of_descriptors(plan, ending);
             outcome
         }
         Err(error) => {
@@ -130,17 +131,16 @@ fn tell(plan: &Plan, outcome: Outcome, report: StopReport, began: StdInstant) {
         unload_ms = ms(began),
         "{outcome}",
     );
-    tell_of_descriptors(plan);
 }
 
-fn tell_of_descriptors(plan: &Plan) {
+fn tell_of_descriptors(plan: &Plan, ending: Ending) {
     let Some(opened) = &plan.opened else { return };
     // Libraries are being copied at any time, from and to.
     let is_hosts = |target: &str| {
         let path = Path::new(target);
         path.starts_with(&plan.staging) || path.extension().is_some_and(|it| it == DLL_EXTENSION)
     };
-    let left = opened.left(plan.alone, is_hosts);
+    let left = opened.left(ending, is_hosts);
     if left.is_empty() {
         return;
     }
@@ -249,12 +249,19 @@ async fn drained(plan: &Plan, mut draining: Draining) -> Option<Running> {
 }
 
 /// On a thread of its own: hooks may block, and so may the end of the plugin's runtime.
-async fn stop(
-    running: Running,
-    reason: StopReason,
-    timeout: Duration,
-) -> io::Result<(Stopped, StopReport)> {
-    on_thread("stop", move || running.stop(reason, timeout)).await
+async fn stop(plan: &Plan, running: Running) -> io::Result<(Stopped, StopReport)> {
+    let (reason, limit) = (plan.reason, plan.cleanup_timeout);
+    let mut stopping = pin!(on_thread("stop", move || running.stop(reason, limit)));
+    // Hooks have that time, and then the runtime has it again.
+    if let Ok(stopped) = timeout(limit * 2 + GRACE, &mut stopping).await {
+        return stopped;
+    }
+    plan.retiring
+        .quarantine("stopping it does not come back: its service's destructor blocks".to_owned());
+    plan.ending
+        .run_until_cancelled(stopping)
+        .await
+        .unwrap_or_else(|| Err(io::Error::other("the host ends meanwhile")))
 }
 
 async fn on_thread<T: Send + 'static>(

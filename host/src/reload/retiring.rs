@@ -112,10 +112,7 @@ impl Reloader {
         );
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.config.defaults.drain);
         let opened = live.opened.take();
-        let mut plan = self.plan(&retiring, reason, deadline, opened);
-        // The host itself opens more after the first round: its HTTP threads'.
-        plan.alone =
-            live.lease.id != GenerationId::FIRST && self.slots.len() == 1 && self.busy == 0;
+        let plan = self.plan(&retiring, reason, deadline, opened);
         self.spawn_retiring(retiring, async move { retire::run(&plan, live).await });
     }
 
@@ -149,7 +146,6 @@ impl Reloader {
             host_threads: Arc::clone(&self.host_threads),
             opened,
             staging: self.staging.path().to_owned(),
-            alone: false,
             ending: self.all_end.clone(),
         }
     }

@@ -28,23 +28,24 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) enum Work {
     Idle,
-    /// A load is under way. Meanwhile the file may have changed `again`, or have been `removed`.
+    /// A load is under way. Meanwhile there may be a cause for it `again`, or the file have been
+    /// `removed`.
     Loading {
         cause: Cause,
-        again: bool,
+        again: Option<Cause>,
         removed: bool,
     },
 }
 
-/// Why a load is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a load is begun; of two, the greater counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
     /// The file changed, or is new.
     Change,
-    /// Somebody asked. `force`: however many old generations stay loaded.
-    Command { force: bool },
     /// The generation that serves uses more memory than it may.
     Memory,
+    /// Somebody asked. `force`: however many old generations stay loaded.
+    Command { force: bool },
 }
 
 /// Why an artifact was refused last.
@@ -79,6 +80,8 @@ pub(super) struct Slot {
     pub(super) refusal: Option<Refusal>,
     /// Who asked for a reload, and waits for what it comes to.
     pub(super) waiting: Vec<oneshot::Sender<Reply>>,
+    /// Who asked while a load was under way, and waits for the next.
+    pub(super) waiting_for_next: Vec<oneshot::Sender<Reply>>,
     /// When a fresh generation was last made because of the memory limit.
     pub(super) renewed: Option<Instant>,
     /// The generation that turns requests away until the next one is due.
@@ -99,6 +102,7 @@ impl Slot {
             held: false,
             refusal: None,
             waiting: Vec::new(),
+            waiting_for_next: Vec::new(),
             renewed: None,
             turning_away: None,
             loaded: None,
@@ -126,11 +130,13 @@ impl Slot {
         self.live.as_ref().map(|(_, live)| live.lease.id)
     }
 
-    /// From here on, requests get `started`. Returns what they got before.
+    /// From here on, requests get `started`. Returns what they got before. `alone`: no other app is
+    /// there.
     pub(super) fn take_over(
         &mut self,
         started: Started,
         router: &Router,
+        alone: bool,
     ) -> Option<(Arc<App>, Live)> {
         let Started {
             app,
@@ -140,7 +146,12 @@ impl Slot {
         } = started;
         self.loaded = Some((fingerprint, live.lease.digest));
         let lease = live.lease.clone();
-        let previous = self.live.take();
+        let mut previous = self.live.take();
+        if let (true, Some((_, old)), Some(new)) = (alone, &mut previous, &live.opened)
+            && let Some(opened) = &mut old.opened
+        {
+            opened.lived_alone_until(new);
+        }
         let app = match &previous {
             // The same app: one atomic store is the whole reload.
             Some((old, _)) if old.name == app.name && old.mount == app.mount => {

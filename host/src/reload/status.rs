@@ -57,7 +57,7 @@ pub struct ServingStatus {
     pub digest: String,
     /// For how long it has served, in seconds.
     pub seconds: u64,
-    /// Calls, bodies and tunnels under way.
+    /// Calls, bodies, large pieces of their data, and tunnels under way.
     pub in_flight: usize,
     /// What it has in the process.
     #[serde(flatten)]

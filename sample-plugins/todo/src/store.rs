@@ -15,6 +15,14 @@ use replug_plugin::BoxError;
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
+/// Ends this library's copy of SQLite. What Rust code leaves in memory is freed with the generation's
+/// heap, but SQLite is in C: what it keeps between connections would be lost at each reload.
+#[expect(unsafe_code, reason = "a function of SQLite's")]
+pub(crate) fn give_memory_back() {
+    // SAFETY: the only connection has been closed, and nothing else here uses SQLite.
+    unsafe { rusqlite::ffi::sqlite3_shutdown() };
+}
+
 #[derive(Serialize)]
 pub(crate) struct Item {
     id: i64,

@@ -72,6 +72,12 @@ impl Blocks {
         unsafe { System.dealloc(block, layout) }
     }
 
+    pub(super) fn has(&self, address: usize) -> bool {
+        self.known()
+            .iter()
+            .any(|(block, layout)| (*block..block + layout.size()).contains(&address))
+    }
+
     /// Frees all blocks.
     ///
     /// # Safety

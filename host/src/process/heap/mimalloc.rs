@@ -1,8 +1,13 @@
 //! Blocks of a heap of mimalloc's, whose heaps of version 3 can be used from any thread.
 
-use std::ptr::NonNull;
+use std::{ffi::c_void, ptr::NonNull};
 
 use libmimalloc_sys as mi;
+
+unsafe extern "C" {
+    /// mimalloc 3's; the crate does not name it.
+    fn mi_heap_contains(heap: *const mi::mi_heap_t, block: *const c_void) -> bool;
+}
 
 pub(super) struct Blocks(NonNull<mi::mi_heap_t>);
 
@@ -62,6 +67,11 @@ impl Blocks {
     pub(super) unsafe fn free(&self, block: *mut u8) {
         // SAFETY: vouched for by the caller.
         unsafe { mi::mi_free(block.cast()) }
+    }
+
+    pub(super) fn has(&self, address: usize) -> bool {
+        // SAFETY: only asks; any address may be asked about.
+        unsafe { mi_heap_contains(self.0.as_ptr(), address as *const c_void) }
     }
 
     /// Frees all blocks.

@@ -27,7 +27,8 @@ struct Shard(AtomicI64);
 
 struct Limit {
     bytes: u64,
-    exceeded: AtomicBool,
+    /// An allocation back and forth across the limit is not told again and again.
+    told: AtomicBool,
     tell: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -47,8 +48,8 @@ impl Usage {
         }
     }
 
-    /// Calls `tell` each time the bytes in use come to be more than `bytes`, give or take 1 MiB.
-    /// It is called in the middle of an allocation of the plugin's, and must neither block nor run
+    /// Calls `tell` when the bytes in use are more than `bytes`, give or take 1 MiB; once, until
+    /// [`tell_again`](Self::tell_again). It is called in the middle of an allocation of the plugin's, and must neither block nor run
     /// the plugin's code.
     #[must_use]
     pub fn limited(bytes: u64, tell: impl Fn() + Send + Sync + 'static) -> Self {
@@ -56,7 +57,7 @@ impl Usage {
             shards: Default::default(),
             limit: Some(Limit {
                 bytes,
-                exceeded: AtomicBool::new(false),
+                told: AtomicBool::new(false),
                 tell: Box::new(tell),
             }),
         }
@@ -79,7 +80,14 @@ impl Usage {
     pub fn is_exceeded(&self) -> bool {
         self.limit
             .as_ref()
-            .is_some_and(|limit| limit.exceeded.load(Ordering::Relaxed))
+            .is_some_and(|limit| self.bytes() > limit.bytes)
+    }
+
+    /// What was told is known: the next time is told, too.
+    pub fn tell_again(&self) {
+        if let Some(limit) = &self.limit {
+            limit.told.store(false, Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -102,8 +110,7 @@ impl Usage {
     #[cold]
     fn look(&self) {
         let Some(limit) = &self.limit else { return };
-        let now = self.bytes() > limit.bytes;
-        if limit.exceeded.swap(now, Ordering::Relaxed) != now && now {
+        if self.bytes() > limit.bytes && !limit.told.swap(true, Ordering::Relaxed) {
             (limit.tell)();
         }
     }

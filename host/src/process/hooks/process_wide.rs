@@ -24,6 +24,15 @@ static ON_EXIT: Real = Real::new(c"on_exit");
 static TIMER_CREATE: Real = Real::new(c"timer_create");
 static TIMER_DELETE: Real = Real::new(c"timer_delete");
 
+pub(super) static REALS: [&Real; 6] = [
+    &SIGACTION,
+    &SIGNAL,
+    &ABORT,
+    &ON_EXIT,
+    &TIMER_CREATE,
+    &TIMER_DELETE,
+];
+
 type Sigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
 type Signal = unsafe extern "C" fn(c_int, sighandler_t) -> sighandler_t;
 type OnExit = unsafe extern "C" fn(AtExit, *mut c_void) -> c_int;
@@ -132,12 +141,16 @@ unsafe extern "C" fn make_timer(
 ) -> c_int {
     // SAFETY: glibc's function of that name has this type.
     let real = unsafe { mem::transmute::<usize, TimerCreate>(TIMER_CREATE.address()) };
-    let Some(owner) = owners::of(caller) else {
+    // SAFETY: the caller's, null or whole.
+    let original = unsafe { event.as_ref() };
+    let owner = owners::of(caller)
+        .or_else(|| owners::of(timers::function_of(original)?))
+        .or_else(owners::among_callers);
+    let Some(owner) = owner else {
         // SAFETY: handed on as it came.
         return unsafe { real(clock, event, timer) };
     };
-    // SAFETY: the caller's, null or whole.
-    let mut entry = timers::Entry::new(owner, unsafe { event.as_ref() });
+    let mut entry = timers::Entry::new(owner, original);
     // SAFETY: handed on as it came, but for the function that it calls.
     let status = unsafe { real(clock, entry.event_or(event), timer) };
     if status == 0 {
