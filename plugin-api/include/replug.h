@@ -251,14 +251,17 @@ typedef struct ReplugResponse {
   struct ReplugBody body;
   // Why it failed.
   struct ReplugFailure failure;
+  // With `REPLUG_LAST`: all of the body, which is empty then. Owned by the caller from then on; without
+  // a release function it is valid until the call is dropped.
+  struct ReplugBuf data;
 } ReplugResponse;
 
 // What can be done with a `ReplugCall`; from any thread, one call at a time.
 typedef struct ReplugCallTable {
   // `size_of::<CallTable>()`
   size_t size;
-  // `REPLUG_READY`: `response` is filled. `REPLUG_ERROR` and `REPLUG_PANICKED`: its failure is. All three are
-  // final.
+  // `REPLUG_READY`: `response` is filled. `REPLUG_LAST`: so it is, with the whole body in its `data`.
+  // `REPLUG_ERROR` and `REPLUG_PANICKED`: its failure is. All four are final.
   ReplugStatus (*poll)(void *this_, const struct ReplugWaker *waker, struct ReplugResponse *response);
   // Ends it; before it is ready, this is cancellation.
   void (*drop)(void *this_);
@@ -442,7 +445,7 @@ typedef struct ReplugPluginTable {
 // The other side's code panicked; the `ReplugFailure` has message and location.
 #define REPLUG_PANICKED 5
 
-// A body's frame is filled, and nothing follows: as `REPLUG_READY` and then `REPLUG_END`, in one call.
+// As `REPLUG_READY`, and nothing follows: a body's last frame, or a response with all of its body.
 #define REPLUG_LAST 6
 
 #endif  /* REPLUG_H */

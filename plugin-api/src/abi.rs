@@ -44,7 +44,7 @@ pub const TRAILERS: Status = 3;
 pub const ERROR: Status = 4;
 /// The other side's code panicked; the [`Failure`] has message and location.
 pub const PANICKED: Status = 5;
-/// A body's frame is filled, and nothing follows: as [`READY`] and then [`END`], in one call.
+/// As [`READY`], and nothing follows: a body's last frame, or a response with all of its body.
 pub const LAST: Status = 6;
 
 /// Borrowed bytes, valid for the call they are handed to unless a field says otherwise.
@@ -275,8 +275,8 @@ pub struct Call {
 pub struct CallTable {
     /// `size_of::<CallTable>()`
     pub size: usize,
-    /// [`READY`]: `response` is filled. [`ERROR`] and [`PANICKED`]: its failure is. All three are
-    /// final.
+    /// [`READY`]: `response` is filled. [`LAST`]: so it is, with the whole body in its `data`.
+    /// [`ERROR`] and [`PANICKED`]: its failure is. All four are final.
     pub poll: unsafe extern "C" fn(
         this: *mut c_void,
         waker: *const Waker,
@@ -301,6 +301,9 @@ pub struct Response {
     pub body: Body,
     /// Why it failed.
     pub failure: Failure,
+    /// With [`LAST`]: all of the body, which is empty then. Owned by the caller from then on; without
+    /// a release function it is valid until the call is dropped.
+    pub data: Buf,
 }
 
 /// One log record or tracing event of a plugin. All of it is valid during the call only.

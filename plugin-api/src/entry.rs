@@ -4,20 +4,30 @@
 
 #![expect(unsafe_code, reason = "ABI entry points")]
 
-use std::{ffi::c_void, future::Future, pin::Pin, ptr, sync::Arc, task::Poll, time::Duration};
+use std::{
+    ffi::c_void,
+    future::Future,
+    pin::Pin,
+    ptr,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
 
 use crate::{
     Body, BoxError, Reason, Setup, abi, forward,
     glue::{
         body::{copy_headers, error_chain},
+        bytes::{SHORT, owned},
         guard::{self, Caught},
         headers::LentHeaders,
         waker,
     },
     instance::{Instance, SetupInput, StartError},
-    outgoing::{self, Alive},
+    outgoing::{self, Alive, Outset},
     request::{Mode, Peer, RequestInfo},
     service::{ResponseFuture, Started},
     tunnel::Tunnel,
@@ -131,6 +141,23 @@ struct InFlight {
     instance: Alive,
     request_id: u64,
     headers: LentHeaders,
+    /// A short body, lent with the head.
+    data: Bytes,
+}
+
+impl InFlight {
+    /// Lends what is short, and will be copied; the other side gives back what is long.
+    fn lend_or_give(&mut self, data: Bytes) -> abi::Buf {
+        if data.len() > SHORT {
+            return owned(data);
+        }
+        self.data = data;
+        abi::Buf {
+            ptr: self.data.as_ptr(),
+            len: self.data.len(),
+            ..abi::Buf::EMPTY
+        }
+    }
 }
 
 static CALL_TABLE: abi::CallTable = abi::CallTable {
@@ -165,6 +192,7 @@ unsafe extern "C" fn call(
             instance,
             request_id,
             headers: LentHeaders::default(),
+            data: Bytes::new(),
         };
         let call = abi::Call {
             this: Box::into_raw(Box::new(in_flight)).cast(),
@@ -244,26 +272,42 @@ unsafe extern "C" fn call_poll(
     let out = unsafe { &mut *response };
     let result = guard::catch(|| {
         let _entered = this.instance.runtime().enter();
-        let Some(future) = &mut this.future else {
-            return Poll::Ready(Err("polled again after it was ready".into()));
-        };
+        let slot = &mut this.future;
         // SAFETY: the ABI: lent for this call.
         let polled = forward::with_request(this.request_id, || unsafe {
-            waker::with_context(waker, |cx| future.as_mut().poll(cx))
+            waker::with_context(waker, |cx| {
+                let Some(future) = slot else {
+                    return Poll::Ready(Err("polled again after it was ready".into()));
+                };
+                let result = ready!(future.as_mut().poll(cx));
+                *slot = None;
+                Poll::Ready(result.map(|response| {
+                    let (parts, body) = response.into_parts();
+                    (parts, outgoing::begin(body, cx))
+                }))
+            })
         });
-        let Poll::Ready(result) = polled else {
-            return Poll::Pending;
+        let (parts, body) = match ready!(polled) {
+            Ok(answered) => answered,
+            Err(error) => return Poll::Ready(Err(error)),
         };
-        this.future = None;
-        let (parts, body) = result?.into_parts();
         out.status = u32::from(parts.status.as_u16());
         (out.headers, out.header_count) = this.headers.lend(parts.headers);
-        out.body = outgoing::export(body, this.instance, this.request_id);
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(match body {
+            Outset::Whole(data) => {
+                out.data = this.lend_or_give(data);
+                abi::LAST
+            }
+            Outset::Open(first, body) => {
+                out.body = outgoing::export(first, body, this.instance, this.request_id);
+                abi::READY
+            }
+        }))
     });
     match result {
         Ok(Poll::Pending) => abi::PENDING,
-        Ok(Poll::Ready(result)) => answer(Ok(result), &mut out.failure),
+        Ok(Poll::Ready(Ok(status))) => status,
+        Ok(Poll::Ready(Err(error))) => answer(Ok(Err(error)), &mut out.failure),
         Err(caught) => panicked(caught, &mut out.failure),
     }
 }

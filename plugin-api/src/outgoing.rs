@@ -5,7 +5,11 @@
     reason = "ABI glue: borrows the instance for as long as the host promises"
 )]
 
-use std::{ops::Deref, ptr::NonNull, task::Poll};
+use std::{
+    ops::Deref,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -46,9 +50,43 @@ impl Deref for Alive {
     }
 }
 
+/// A response's body, as far as it is known with its head.
+pub(crate) enum Outset {
+    /// All of it.
+    Whole(Bytes),
+    /// What it began with, if it was asked, and the rest.
+    Open(First, ResponseBody),
+}
+
+/// What a body said when it was first asked.
+type First = Option<Option<Result<Frame<Bytes>, BoxError>>>;
+
+/// Asks a body whose length is known for what it begins with: most are one piece, and then all of
+/// it can go with the head. A stream is left alone, whose head must not wait for it.
+pub(crate) fn begin(mut body: ResponseBody, cx: &mut Context<'_>) -> Outset {
+    if body.size_hint().exact().is_none() || body.is_end_stream() {
+        return Outset::Open(None, body);
+    }
+    let Poll::Ready(first) = body.as_mut().poll_frame(cx) else {
+        return Outset::Open(None, body);
+    };
+    match first {
+        Some(Ok(frame)) if frame.is_data() && body.is_end_stream() => {
+            Outset::Whole(frame.into_data().unwrap_or_default())
+        }
+        first => Outset::Open(Some(first), body),
+    }
+}
+
 /// A response's body for the host to poll, with the runtime entered each time.
-pub(crate) fn export(body: ResponseBody, instance: Alive, request_id: u64) -> abi::Body {
+pub(crate) fn export(
+    first: First,
+    body: ResponseBody,
+    instance: Alive,
+    request_id: u64,
+) -> abi::Body {
     export_body(Outgoing {
+        first,
         body: Some(body),
         instance,
         request_id,
@@ -56,6 +94,7 @@ pub(crate) fn export(body: ResponseBody, instance: Alive, request_id: u64) -> ab
 }
 
 struct Outgoing {
+    first: First,
     // `None` once it is dropped, for which the runtime has to be entered.
     body: Option<ResponseBody>,
     instance: Alive,
@@ -64,6 +103,9 @@ struct Outgoing {
 
 impl BodySource for Outgoing {
     fn poll(&mut self, waker: &abi::Waker) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first);
+        }
         let _entered = self.instance.runtime().enter();
         forward::with_request(self.request_id, || {
             let Some(body) = &mut self.body else {
@@ -80,13 +122,24 @@ impl BodySource for Outgoing {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
+        let rest = self
+            .body
             .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint());
+        let Some(Some(Ok(frame))) = &self.first else {
+            return rest;
+        };
+        let first = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(first));
+        }
+        hint.set_lower(rest.lower().saturating_add(first));
+        hint
     }
 
     fn is_end(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+        self.first.is_none() && self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 }
 

@@ -61,7 +61,7 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
         }
         Call { this, table }
         CallTable { size, poll, drop }
-        Response { size, status, header_count, headers, body, failure }
+        Response { size, status, header_count, headers, body, failure, data }
         LogRecord {
             size, level, line, target, message, file, spans, fields, field_count, request_id,
             frames, frame_count

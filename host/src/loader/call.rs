@@ -133,28 +133,38 @@ where
             headers: std::ptr::null(),
             body: abi::Body::EMPTY,
             failure: abi::Failure::EMPTY,
+            data: abi::Buf::EMPTY,
         };
         let Some(open) = &mut self.0 else {
             unreachable!("polled after it was ready")
         };
         match open.raw.poll(cx, &mut out) {
             abi::PENDING => Poll::Pending,
-            abi::READY => {
-                let head = match open.raw.read(&out) {
+            status @ (abi::READY | abi::LAST) => {
+                let head = open.raw.read(&out);
+                let import = |keep| {
+                    if status == abi::LAST {
+                        // SAFETY: filled by the plugin for us, whose owner we keep with it; what is
+                        // lent is the call's, which is still there.
+                        unsafe { Imported::whole(out.data, keep) }
+                    } else {
+                        // SAFETY: filled by the plugin for us, whose owner we keep with it.
+                        unsafe { Imported::new(out.body, keep) }
+                    }
+                };
+                let head = match head {
                     Ok(head) => head,
                     Err(error) => {
-                        // SAFETY: filled by the plugin for us, whose owner we keep with it.
-                        drop(unsafe { Imported::new(out.body, open.keep.clone()) });
+                        drop(import(open.keep.clone()));
                         return Poll::Ready(Err(CallError::Invalid(error)));
                     }
                 };
                 let Some(Open { raw, keep }) = self.0.take() else {
                     unreachable!("looked at above")
                 };
+                let body = import(keep);
                 // Before what keeps its code loaded goes with the body.
                 drop(raw);
-                // SAFETY: filled by the plugin for us, whose owner we keep with it.
-                let body = unsafe { Imported::new(out.body, keep) };
                 Poll::Ready(Ok(head.map(|()| body)))
             }
             // SAFETY: filled by the plugin for us.

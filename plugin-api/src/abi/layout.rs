@@ -42,7 +42,7 @@ pin_layout! {
     }
     Call: 16 { this: 0, table: 8 }
     CallTable: 24 { size: 0, poll: 8, drop: 16 }
-    Response: 168 { size: 0, status: 8, header_count: 16, headers: 24, body: 32, failure: 64 }
+    Response: 200 { size: 0, status: 8, header_count: 16, headers: 24, body: 32, failure: 64, data: 168 }
     LogRecord: 120 {
         size: 0, level: 8, line: 12, target: 16, message: 32, file: 48, spans: 64, fields: 80,
         field_count: 88, request_id: 96, frames: 104, frame_count: 112,

@@ -244,6 +244,8 @@ impl Error for BodyError {}
 pub struct Imported<K> {
     raw: abi::Body,
     ended: bool,
+    /// All of it, if it came with its head.
+    whole: Option<Bytes>,
     keep: K,
 }
 
@@ -268,7 +270,41 @@ impl<K: Clone + Send + 'static> Imported<K> {
     /// `keep` and all its clones are dropped.
     pub unsafe fn new(raw: abi::Body, keep: K) -> Self {
         let ended = raw.this.is_null();
-        Self { raw, ended, keep }
+        Self {
+            raw,
+            ended,
+            whole: None,
+            keep,
+        }
+    }
+
+    /// A body that came whole.
+    ///
+    /// # Safety
+    /// As for [`Imported::new`]. Bytes without a release function must be valid during this call.
+    pub unsafe fn whole(data: abi::Buf, keep: K) -> Self {
+        let data = if data.release.is_none() {
+            let lent = abi::Slice {
+                ptr: data.ptr,
+                len: data.len,
+            };
+            // SAFETY: vouched for by the caller.
+            Bytes::copy_from_slice(unsafe { lent.as_bytes() })
+        } else {
+            // SAFETY: handed on to the caller.
+            unsafe { adopt_or_copy(data, &keep) }
+        };
+        let len = data.len() as u64;
+        Self {
+            raw: abi::Body {
+                lower: len,
+                upper: len,
+                ..abi::Body::EMPTY
+            },
+            ended: false,
+            whole: Some(data),
+            keep,
+        }
     }
 
     /// What is kept with it.
@@ -283,6 +319,10 @@ impl<K: Clone + Send + 'static> Imported<K> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if let Some(data) = self.whole.take() {
+            self.ended = true;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let mut out = abi::Frame {
             size: size_of::<abi::Frame>(),

@@ -93,6 +93,9 @@ pub unsafe fn adopt<K: Send + 'static>(buf: abi::Buf, keep: K) -> Bytes {
     }
 }
 
+/// Bytes up to so many are cheaper to copy than to give back.
+pub const SHORT: usize = 1024;
+
 /// As [`adopt`], but what is short is copied: that costs less than an allocation and two counters
 /// to give it back by, and the other side has its bytes back at once.
 ///
@@ -100,7 +103,6 @@ pub unsafe fn adopt<K: Send + 'static>(buf: abi::Buf, keep: K) -> Bytes {
 /// As for [`adopt`].
 #[must_use]
 pub unsafe fn adopt_or_copy<K: Clone + Send + 'static>(buf: abi::Buf, keep: &K) -> Bytes {
-    const SHORT: usize = 1024;
     if buf.len > SHORT {
         // SAFETY: handed on to the caller.
         return unsafe { adopt(buf, keep.clone()) };

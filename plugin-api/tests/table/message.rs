@@ -58,6 +58,7 @@ impl Call {
             headers: ptr::null(),
             body: abi::Body::EMPTY,
             failure: abi::Failure::EMPTY,
+            data: abi::Buf::EMPTY,
         };
         // SAFETY: the plugin's table is there as long as the call.
         let poll = unsafe { (*self.0.table).poll };
@@ -66,7 +67,7 @@ impl Call {
         let status = unsafe { poll(self.0.this, &raw const waker, &raw mut out) };
         match status {
             abi::PENDING => return None,
-            abi::READY => {}
+            abi::READY | abi::LAST => {}
             _ => return Some(Err(Failed::new(status, out.failure))),
         }
         let mut headers = HeaderMap::new();
@@ -75,7 +76,11 @@ impl Call {
         Some(Ok(Response {
             status: out.status,
             headers,
-            body: Body::new(out.body),
+            body: if status == abi::LAST {
+                Body::whole(out.data)
+            } else {
+                Body::new(out.body)
+            },
         }))
     }
 
@@ -102,6 +107,7 @@ impl Drop for Call {
 /// A response's body; dropped as a host drops it.
 pub(crate) struct Body {
     pub(crate) raw: abi::Body,
+    whole: Option<Bytes>,
     ended: bool,
 }
 
@@ -122,13 +128,47 @@ pub(crate) enum Frame {
 impl Body {
     pub(crate) fn new(raw: abi::Body) -> Self {
         let ended = raw.this.is_null();
-        Self { raw, ended }
+        Self {
+            raw,
+            whole: None,
+            ended,
+        }
+    }
+
+    fn whole(data: abi::Buf) -> Self {
+        let len = data.len as u64;
+        // What is only lent has to be copied before the call is dropped.
+        let data = if data.release.is_some() {
+            // SAFETY: filled by the plugin for us, and used once.
+            unsafe { adopt(data, ()) }
+        } else {
+            let lent = abi::Slice {
+                ptr: data.ptr,
+                len: data.len,
+            };
+            // SAFETY: valid until the call is dropped.
+            Bytes::copy_from_slice(unsafe { lent.as_bytes() })
+        };
+        let raw = abi::Body {
+            lower: len,
+            upper: len,
+            ..abi::Body::EMPTY
+        };
+        Self {
+            raw,
+            whole: Some(data),
+            ended: false,
+        }
     }
 
     /// `None` while it is pending.
     pub(crate) fn poll(&mut self, bell: &Arc<Bell>) -> Option<Frame> {
         if self.ended {
             return Some(Frame::End);
+        }
+        if let Some(data) = self.whole.take() {
+            self.ended = true;
+            return Some(Frame::Data(data));
         }
         let mut out = abi::Frame {
             size: size_of::<abi::Frame>(),
