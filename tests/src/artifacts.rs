@@ -124,6 +124,16 @@ pub fn cpp_plugin() -> Artifact {
     UNIQUE.clone()
 }
 
+/// The same with a thread that the C++ library has started for it.
+#[must_use]
+pub fn cpp_plugin_with_a_thread() -> Artifact {
+    let files = ["-x", "c", "plain.c", "-x", "c++", "thread.cc"];
+    compile(
+        "g++",
+        &[&["-fno-gnu-unique", "-pthread"], &files[..]].concat(),
+    )
+}
+
 /// Makes a library of files of `tests/c`.
 fn compile(compiler: &str, args: &[&str]) -> Artifact {
     let folder = tempfile::tempdir().unwrap();

@@ -69,6 +69,16 @@ async fn a_library_with_unique_symbols_stays_loaded_and_the_log_says_why() {
 }
 
 #[tokio::test]
+async fn a_thread_that_another_library_started_for_it_keeps_a_library_loaded() {
+    let library = artifacts::cpp_plugin_with_a_thread();
+    let mut leaver = Leaver::serve_app("plain-c", &library, &[]).await;
+    let old = leaver.reload().await;
+    leaver.quarantined(old, "still running").await;
+    assert_eq!(leaver.host.mapped(), 2);
+    leaver.end().await;
+}
+
+#[tokio::test]
 async fn a_library_that_is_linked_to_stay_is_unloaded() {
     let library = artifacts::probe(1).that_must_stay_mapped();
     let mut leaver = Leaver::serve_app("fixture-probe", &library, &[]).await;

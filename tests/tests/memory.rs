@@ -26,6 +26,27 @@ async fn an_app_beyond_its_memory_limit_gets_a_fresh_generation_and_fails_no_req
 }
 
 #[tokio::test]
+async fn an_app_that_sets_itself_up_beyond_its_memory_limit_is_found_out() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let args = [
+        "--memory-limit",
+        "32M",
+        "--set",
+        "fixture-probe.keep-mib=48",
+    ];
+    let host = site.serve_library("probe", &args).await;
+    let first = host.event("memory-limit").await;
+    assert!(first.is("memory-limit", "fixture-probe", 1), "{first}");
+    host.serving("fixture-probe", 2).await;
+    // The next is no better, and is not made at once.
+    let second = host.nth_event(2, "memory-limit").await;
+    assert!(second.is("memory-limit", "fixture-probe", 2), "{second}");
+    let refused = host.connect().await.get("/").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
 async fn an_app_that_is_beyond_its_memory_limit_again_at_once_turns_requests_away() {
     let site = Site::new();
     site.install("probe", &artifacts::probe(1));
