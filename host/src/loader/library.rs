@@ -94,11 +94,9 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
     let before = process::loaded();
     let opened = process::open_as(&owner, path, open);
-    if opened.is_ok() {
-        keep_dependencies(&before, path);
-    }
-    if opened.is_err() {
-        owner.unmapped();
+    match &opened {
+        Ok(_) => keep_dependencies(&before, path),
+        Err(_) => owner.unmapped(),
     }
     drop(alone);
     let handle = opened.map_err(|error| LoadError::Open(error_text(error)))?;

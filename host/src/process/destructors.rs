@@ -90,12 +90,10 @@ pub(super) fn keep(owner: OwnerId, destructor: Destructor, object: *mut c_void) 
     kept.unwrap_or(false)
 }
 
-/// The destructor that this thread was running has aborted. Returns whose it was.
-pub(super) fn aborted() -> Option<OwnerId> {
-    // Still counted: its code may be referred to from the stack that it left.
-    LIST.try_with(|list| list.try_borrow_mut().ok()?.running.pop())
-        .ok()
-        .flatten()
+/// The destructor that this thread was running has aborted.
+pub(super) fn aborted() {
+    // Its thread stays counted: its code may be referred to from the stack that it left.
+    let _ = LIST.try_with(|list| list.try_borrow_mut().map(|mut list| list.running.pop()));
 }
 
 /// Whether the owner has any on this thread.

@@ -242,13 +242,27 @@ unsafe extern "C" fn create(
         // SAFETY: handed on as it came.
         return unsafe { real(thread, attributes, start, argument) };
     };
+    start_for(owner, start, argument, libc::EAGAIN, |entry| {
+        // SAFETY: `run` takes the entry over, once.
+        unsafe { real(thread, attributes, threads::run, entry) }
+    })
+}
+
+/// Starts a thread that is in the census from its beginning. `make` has the C library make it, with
+/// a function that hands its argument to [`threads::run`].
+fn start_for(
+    owner: OwnerId,
+    start: Start,
+    argument: *mut c_void,
+    refusal: c_int,
+    make: impl FnOnce(*mut c_void) -> c_int,
+) -> c_int {
     if owners::is_closing(owner) {
         // By an exit handler, within `dlclose`: its code is about to be unmapped.
-        return libc::EAGAIN;
+        return refusal;
     }
     let entry = threads::begin(owner, start, argument);
-    // SAFETY: `run` takes the entry over, once.
-    let status = unsafe { real(thread, attributes, threads::run, entry.cast()) };
+    let status = make(entry.cast());
     if status != 0 {
         threads::never_began(entry);
     }

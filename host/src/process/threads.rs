@@ -153,6 +153,11 @@ pub(super) fn ends() {
 
 fn begins(owner: OwnerId, number: u64) {
     OWNER.set(owner);
+    is_this(number);
+}
+
+/// The entry of that number is of the thread that calls.
+fn is_this(number: u64) {
     // SAFETY: takes nothing.
     let id = unsafe { libc::gettid() };
     let since = began_at(id);
@@ -208,15 +213,8 @@ pub(super) fn stay_if_ending() {
 /// it has a part in the owner's heap: mimalloc crashes when one is destroyed while such a thread
 /// ends (`_mi_theap_collect_abandon` looks at a heap that `mi_heap_destroy` takes away).
 pub(super) fn visit(owner: OwnerId) {
-    // SAFETY: takes nothing.
-    let id = unsafe { libc::gettid() };
-    let since = began_at(id);
-    let mut census = census();
-    let number = push(&mut census, owner, Kind::Visitor);
-    if let Some(entry) = census.entries.iter_mut().find(|it| it.number == number) {
-        entry.id = id;
-        entry.since = since;
-    }
+    let number = push(&mut census(), owner, Kind::Visitor);
+    is_this(number);
 }
 
 /// The threads of an owner's own.

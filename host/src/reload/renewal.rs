@@ -39,6 +39,18 @@ impl Reloader {
         }
         let memory = footprint.memory();
         let limit = self.config.memory_limit_of(&app.name).unwrap_or_default();
+        let warn = |reason: &str, action: &str| {
+            tracing::warn!(
+                event = "memory-limit",
+                app = app.name.as_str(),
+                generation = generation.get(),
+                memory,
+                limit,
+                reason,
+                remedy = "raise --memory-limit, or find what it keeps",
+                "{action}",
+            );
+        };
         let due = slot.renewed.map(|last| last + BETWEEN);
         let now = Instant::now();
         if let Some(due) = due.filter(|due| *due > now) {
@@ -47,28 +59,18 @@ impl Reloader {
             }
             slot.turning_away = Some(generation);
             live.lease.turn_away_when_exhausted();
-            tracing::warn!(
-                event = "memory-limit",
-                app = app.name.as_str(),
-                generation = generation.get(),
-                memory,
-                limit,
-                reason = "it uses more memory than it may, again",
-                remedy = "raise --memory-limit, or find what it keeps",
-                "new requests are turned away until it has a fresh generation, in {} s",
-                (due - now).as_secs() + 1,
+            let seconds = (due - now).as_secs() + 1;
+            warn(
+                "it uses more memory than it may, again",
+                &format!(
+                    "new requests are turned away until it has a fresh generation, in {seconds} s"
+                ),
             );
             self.look_later(path, generation, due);
             return;
         }
-        tracing::warn!(
-            event = "memory-limit",
-            app = app.name.as_str(),
-            generation = generation.get(),
-            memory,
-            limit,
-            reason = "it uses more memory than it may",
-            remedy = "raise --memory-limit, or find what it keeps",
+        warn(
+            "it uses more memory than it may",
             "making a fresh generation",
         );
         slot.renewed = Some(now);

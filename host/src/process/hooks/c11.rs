@@ -10,10 +10,10 @@ use libc::{pthread_key_t, pthread_t};
 use super::{
     super::{
         destructors::Destructor,
-        keys, owners,
+        keys,
         threads::{self, Start},
     },
-    Real, remember_key, starter,
+    Real, remember_key, start_for, starter,
 };
 
 static CREATE: Real = Real::new(c"thrd_create");
@@ -54,18 +54,12 @@ unsafe extern "C" fn create(
         // SAFETY: handed on as it came.
         return unsafe { real(thread, start, argument) };
     };
-    if owners::is_closing(owner) {
-        return ERROR;
-    }
     // SAFETY: both return in the same register, of which `run` takes the lower half again.
     let start = unsafe { mem::transmute::<ThreadStart, Start>(start) };
-    let entry = threads::begin(owner, start, argument);
-    // SAFETY: `run` takes the entry over, once.
-    let status = unsafe { real(thread, run, entry.cast()) };
-    if status != 0 {
-        threads::never_began(entry);
-    }
-    status
+    start_for(owner, start, argument, ERROR, |entry| {
+        // SAFETY: `run` takes the entry over, once.
+        unsafe { real(thread, run, entry) }
+    })
 }
 
 unsafe extern "C-unwind" fn run(beginning: *mut c_void) -> c_int {
