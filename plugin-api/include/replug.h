@@ -19,7 +19,7 @@ const struct ReplugHeap *replug_heap_1(const void *address);
 #define REPLUG_ABI_MAJOR 1
 
 // A newer minor version on either side works: it only appends.
-#define REPLUG_ABI_MINOR 0
+#define REPLUG_ABI_MINOR 1
 
 // `ReplugPeer::kind`: not known.
 #define REPLUG_PEER_UNKNOWN 0
@@ -53,6 +53,18 @@ const struct ReplugHeap *replug_heap_1(const void *address);
 
 // It used more memory than its limit allows, and a fresh generation serves.
 #define REPLUG_REASON_MEMORY_LIMIT 5
+
+// It did worse than the one before, which serves again; or somebody asked for that.
+#define REPLUG_REASON_ROLLBACK 6
+
+// It has answered as many requests as it may, and a fresh generation serves.
+#define REPLUG_REASON_MAX_REQUESTS 7
+
+// It has served as long as it may, and a fresh generation serves.
+#define REPLUG_REASON_MAX_AGE 8
+
+// The host replaces itself.
+#define REPLUG_REASON_RESTART 9
 
 // What a polled or plain call comes back with: one of the constants below.
 typedef uint32_t ReplugStatus;
@@ -235,6 +247,8 @@ typedef struct ReplugRequest {
   uint64_t request_id;
   // The body; the plugin's from the call on, whatever the call comes back with.
   struct ReplugBody body;
+  // What was taken off the target: one of the app's mounts. Since 1.1.
+  struct ReplugSlice mount;
 } ReplugRequest;
 
 // A response's head and body. The caller hands it in empty.
@@ -320,6 +334,18 @@ typedef struct ReplugHeap {
   void (*free)(void *heap, uint8_t *block, size_t size, size_t align);
 } ReplugHeap;
 
+// An app's state, on its way from one generation to the next. The caller hands it in empty.
+typedef struct ReplugState {
+  // `size_of::<State>()`
+  size_t size;
+  // The version of its form: the app's own affair.
+  uint32_t schema;
+  // The state; owned by the caller from then on.
+  struct ReplugBuf data;
+  // Why there is none.
+  struct ReplugFailure failure;
+} ReplugState;
+
 // What the host offers a plugin. Lives as long as the process.
 typedef struct ReplugHostTable {
   // `size_of::<HostTable>()`
@@ -330,6 +356,45 @@ typedef struct ReplugHostTable {
   uint16_t abi_minor;
   // Logs a record for the generation of that context; from any thread.
   void (*log)(uint64_t context, const struct ReplugLogRecord *record);
+  // Has the app reloaded when that file or directory changes: an absolute path, as bytes. For
+  // setup.
+  ReplugStatus (*track)(uint64_t context, struct ReplugSlice path, struct ReplugFailure *failure);
+  // Registers `(kind, key)` with a value, which is JSON, for when this generation serves. For
+  // setup.
+  ReplugStatus (*register_entry)(uint64_t context,
+                                 struct ReplugSlice kind,
+                                 struct ReplugSlice key,
+                                 struct ReplugSlice value,
+                                 struct ReplugFailure *failure);
+  // What is registered under that kind, by all apps: a JSON array of objects with `key`, `value`
+  // and `owners`, in the order of first registration. The caller owns what it gets.
+  ReplugStatus (*registrations)(uint64_t context,
+                                struct ReplugSlice kind,
+                                struct ReplugBuf *list,
+                                struct ReplugFailure *failure);
+  // `REPLUG_READY` as soon as the registry's version is not `seen`: `version` is filled. `REPLUG_PENDING`
+  // keeps a clone of `waker`, one for each waiter `id` that a generation makes up for itself.
+  ReplugStatus (*poll_registry)(uint64_t context,
+                                uint64_t id,
+                                uint64_t seen,
+                                const struct ReplugWaker *waker,
+                                uint64_t *version);
+  // The waiter of that number waits no more.
+  void (*leave_registry)(uint64_t context, uint64_t id);
+  // Has `ReplugPluginTable::run_schedule` called by that name each time so many milliseconds have
+  // passed, while this generation serves. For setup.
+  ReplugStatus (*schedule)(uint64_t context,
+                           struct ReplugSlice name,
+                           uint64_t every_ms,
+                           struct ReplugFailure *failure);
+  // What the generation before saved. Blocks while that finishes its requests; from then on
+  // requests wait until setup ends. `REPLUG_READY`: `state` is filled. `REPLUG_END`: there is none. For
+  // setup.
+  ReplugStatus (*previous_state)(uint64_t context, struct ReplugState *state);
+  // Has the app reloaded, though its file be the same. Returns at once.
+  void (*request_reload)(uint64_t context);
+  // Has the whole host replace itself. Returns at once.
+  void (*request_restart)(uint64_t context);
 } ReplugHostTable;
 
 // What a plugin is told when it starts. Slices are valid during the call only.
@@ -397,6 +462,35 @@ typedef struct ReplugStopReport {
   uint32_t threads_left;
 } ReplugStopReport;
 
+// The bounds of `ReplugPluginTable::save_state`.
+typedef struct ReplugSaveArgs {
+  // `size_of::<SaveArgs>()`
+  size_t size;
+  // At most so many bytes are taken.
+  uint64_t limit;
+  // Time for it, in milliseconds.
+  uint64_t timeout_ms;
+} ReplugSaveArgs;
+
+// What can be done with a `ReplugTask`; from any thread, one call at a time.
+typedef struct ReplugTaskTable {
+  // `size_of::<TaskTable>()`
+  size_t size;
+  // `REPLUG_READY`: it has ended. `REPLUG_ERROR` and `REPLUG_PANICKED`: `failure` says how it failed. All three
+  // are final.
+  ReplugStatus (*poll)(void *this_, const struct ReplugWaker *waker, struct ReplugFailure *failure);
+  // Lets go of it; before it has ended, this aborts it.
+  void (*drop)(void *this_);
+} ReplugTaskTable;
+
+// Something that runs on the plugin's runtime, and that the host waits for.
+typedef struct ReplugTask {
+  // The plugin's state.
+  void *this_;
+  // The plugin's functions.
+  const struct ReplugTaskTable *table;
+} ReplugTask;
+
 // What a plugin exports under `REPLUG_PLUGIN_SYMBOL`. Lives as long as the library.
 typedef struct ReplugPluginTable {
   // `size_of::<PluginTable>()`
@@ -425,6 +519,16 @@ typedef struct ReplugPluginTable {
   // Runs the cleanup hooks, ends the runtime and frees the app; called once, after the last
   // call, body and stream has been dropped, on a thread of its own.
   ReplugStatus (*stop)(void *app, const struct ReplugStopArgs *args, struct ReplugStopReport *report);
+  // Saves the app's state, for the next generation. On a thread of its own, and may take its
+  // time; while no request is in flight, as a rule; and maybe again later, when the next
+  // generation did not come to serve. `REPLUG_READY`: `state` is filled. `REPLUG_END`: the app saves none.
+  ReplugStatus (*save_state)(void *app, const struct ReplugSaveArgs *args, struct ReplugState *state);
+  // Begins what was announced by `ReplugHostTable::schedule` under that name, on the plugin's own
+  // runtime. `REPLUG_READY`: `task` is filled. Never blocks.
+  ReplugStatus (*run_schedule)(void *app,
+                               struct ReplugSlice name,
+                               struct ReplugTask *task,
+                               struct ReplugFailure *failure);
 } ReplugPluginTable;
 
 // Not ready; the waker handed in is woken when polling again makes sense.

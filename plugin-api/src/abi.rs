@@ -22,11 +22,14 @@
 use std::ffi::{CStr, c_void};
 
 mod layout;
+mod tables;
+
+pub use tables::*;
 
 /// A host refuses a plugin of another major version.
 pub const ABI_MAJOR: u16 = 1;
 /// A newer minor version on either side works: it only appends.
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 /// The symbol of a plugin's [`PluginTable`].
 pub const PLUGIN_SYMBOL: &str = "REPLUG_PLUGIN_1";
 
@@ -259,6 +262,8 @@ pub struct Request {
     pub request_id: u64,
     /// The body; the plugin's from the call on, whatever the call comes back with.
     pub body: Body,
+    /// What was taken off the target: one of the app's mounts. Since 1.1.
+    pub mount: Slice,
 }
 
 /// A request being answered: a future that the host polls.
@@ -365,141 +370,4 @@ pub struct Heap {
     ) -> *mut u8,
     /// `size` and `align` as the block was allocated with.
     pub free: unsafe extern "C" fn(heap: *mut c_void, block: *mut u8, size: usize, align: usize),
-}
-
-/// What the host offers a plugin. Lives as long as the process.
-#[repr(C)]
-pub struct HostTable {
-    /// `size_of::<HostTable>()`
-    pub size: usize,
-    /// The host's [`ABI_MAJOR`].
-    pub abi_major: u16,
-    /// The host's [`ABI_MINOR`].
-    pub abi_minor: u16,
-    /// Logs a record for the generation of that context; from any thread.
-    pub log: unsafe extern "C" fn(context: u64, record: *const LogRecord),
-}
-
-/// [`SetupArgs::mode`]: the plugin runs inside the host.
-pub const MODE_EMBEDDED: u32 = 0;
-/// [`SetupArgs::mode`]: the plugin runs in a worker process of a group.
-pub const MODE_DAEMON: u32 = 1;
-
-/// What a plugin is told when it starts. Slices are valid during the call only.
-#[repr(C)]
-pub struct SetupArgs {
-    /// `size_of::<SetupArgs>()`
-    pub size: usize,
-    /// What the host offers.
-    pub host: *const HostTable,
-    /// The generation's number with the host's functions. A number, so that a late call of an
-    /// old generation's thread finds nothing instead of freed memory.
-    pub context: u64,
-    /// The app's name.
-    pub name: Slice,
-    /// The artifact's absolute path, as the operator wrote it (not the private copy's).
-    pub path: Slice,
-    /// Where it is mounted: `/` or `/NAME`.
-    pub mount: Slice,
-    /// The process group; empty in embedded mode.
-    pub group: Slice,
-    /// The app's settings: a JSON object.
-    pub settings: Slice,
-    /// The generation's number, from 1.
-    pub generation: u64,
-    /// One of the `MODE_` constants.
-    pub mode: u32,
-    /// The worker's number in its group, from 0.
-    pub worker: u32,
-    /// The most detailed log level that the host wants, 0 (none) to 5 (trace).
-    pub max_level: u32,
-}
-
-/// How a plugin's start ended. The caller hands it in empty.
-#[repr(C)]
-pub struct SetupOutcome {
-    /// `size_of::<SetupOutcome>()`
-    pub size: usize,
-    /// The app; set when the status is [`READY`].
-    pub app: *mut c_void,
-    /// Why it failed.
-    pub failure: Failure,
-    /// When it failed: threads of its runtime that are still running, so that the library must
-    /// stay mapped.
-    pub threads_left: u32,
-}
-
-/// [`StopArgs::reason`] and [`PluginTable::shutdown`]: a newer generation serves.
-pub const REASON_RELOAD: u32 = 1;
-/// The artifact was removed.
-pub const REASON_REMOVAL: u32 = 2;
-/// The host ends.
-pub const REASON_HOST_SHUTDOWN: u32 = 3;
-/// It was started, but never served, because a later step of the reload failed.
-pub const REASON_ABANDONED: u32 = 4;
-/// It used more memory than its limit allows, and a fresh generation serves.
-pub const REASON_MEMORY_LIMIT: u32 = 5;
-
-/// How a plugin is to stop.
-#[repr(C)]
-pub struct StopArgs {
-    /// `size_of::<StopArgs>()`
-    pub size: usize,
-    /// One of the `REASON_` constants.
-    pub reason: u32,
-    /// Time for all cleanup hooks together, and again for the runtime's threads to end, in
-    /// milliseconds.
-    pub timeout_ms: u64,
-}
-
-/// How a plugin stopped. The caller hands it in empty.
-#[repr(C)]
-pub struct StopReport {
-    /// `size_of::<StopReport>()`
-    pub size: usize,
-    /// Cleanup hooks that ran to their end.
-    pub hooks_done: u32,
-    /// Cleanup hooks that panicked or ran out of time; each is logged by name.
-    pub hooks_failed: u32,
-    /// Threads of the plugin's runtime that did not end in time.
-    pub threads_left: u32,
-}
-
-/// What a plugin exports under [`PLUGIN_SYMBOL`]. Lives as long as the library.
-#[repr(C)]
-pub struct PluginTable {
-    /// `size_of::<PluginTable>()`
-    pub size: usize,
-    /// The plugin's [`ABI_MAJOR`].
-    pub abi_major: u16,
-    /// The plugin's [`ABI_MINOR`].
-    pub abi_minor: u16,
-    /// Starts the app; called once, on a thread of its own, and may take its time.
-    pub setup: unsafe extern "C" fn(args: *const SetupArgs, outcome: *mut SetupOutcome) -> Status,
-    /// Takes a request; from any thread, many at a time. [`READY`]: `call` is filled. Never
-    /// blocks.
-    pub call: unsafe extern "C" fn(
-        app: *mut c_void,
-        request: *mut Request,
-        call: *mut Call,
-        failure: *mut Failure,
-    ) -> Status,
-    /// Takes an upgrade request: HTTP/1.1 is spoken on `stream`, the request head first; the
-    /// stream is the plugin's from then on. `request` says what the bytes cannot (peer, request
-    /// id, original target); its method, headers and body are empty. [`READY`]: taken.
-    pub upgrade: unsafe extern "C" fn(
-        app: *mut c_void,
-        request: *mut Request,
-        stream: *mut Stream,
-        failure: *mut Failure,
-    ) -> Status,
-    /// Tells the app that draining has begun. Never blocks.
-    pub shutdown: unsafe extern "C" fn(app: *mut c_void, reason: u32),
-    /// Runs the cleanup hooks, ends the runtime and frees the app; called once, after the last
-    /// call, body and stream has been dropped, on a thread of its own.
-    pub stop: unsafe extern "C" fn(
-        app: *mut c_void,
-        args: *const StopArgs,
-        report: *mut StopReport,
-    ) -> Status,
 }

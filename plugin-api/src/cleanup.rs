@@ -2,6 +2,7 @@
 
 use std::{future::Future, panic::Location, pin::Pin, time::Duration};
 
+use crate::Reason;
 use tokio::{
     runtime::{Builder, Handle},
     task::JoinHandle,
@@ -33,7 +34,8 @@ impl Hook<'_> {
 /// `Kind` only tells the two apart, and is never written.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a cleanup hook",
-    note = "a hook is `FnOnce()` or `FnOnce() -> impl Future<Output = ()>`, `Send + 'static`"
+    note = "a hook is `FnOnce()` or `FnOnce() -> impl Future<Output = ()>`, `Send + 'static`; it may \
+            take the `Reason`, as in `|reason: Reason| …`"
 )]
 pub trait IntoCleanup<Kind> {
     #[doc(hidden)]
@@ -47,9 +49,32 @@ pub struct Plain;
 #[derive(Debug)]
 pub struct Async;
 
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct PlainWithReason;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct AsyncWithReason;
+
 impl<F: FnOnce() + Send + 'static> IntoCleanup<Plain> for F {
     fn into_cleanup(self) -> Work {
+        Work::Sync(Box::new(|_| self()))
+    }
+}
+
+impl<F: FnOnce(Reason) + Send + 'static> IntoCleanup<PlainWithReason> for F {
+    fn into_cleanup(self) -> Work {
         Work::Sync(Box::new(self))
+    }
+}
+
+impl<F, Fut> IntoCleanup<(AsyncWithReason, Fut)> for F
+where
+    F: FnOnce(Reason) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    fn into_cleanup(self) -> Work {
+        Work::Async(Box::new(move |reason| Box::pin(self(reason))))
     }
 }
 
@@ -59,7 +84,7 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     fn into_cleanup(self) -> Work {
-        Work::Async(Box::new(move || Box::pin(self())))
+        Work::Async(Box::new(move |_| Box::pin(self())))
     }
 }
 
@@ -69,8 +94,8 @@ where
     reason = "closures have nothing to show"
 )]
 pub enum Work {
-    Sync(Box<dyn FnOnce() + Send>),
-    Async(Box<dyn FnOnce() -> BoxFuture + Send>),
+    Sync(Box<dyn FnOnce(Reason) + Send>),
+    Async(Box<dyn FnOnce(Reason) -> BoxFuture + Send>),
 }
 
 struct Entry {
@@ -112,28 +137,22 @@ impl Hooks {
     /// Runs them, the last registered first, within `total`. Each runs in a task of its own in that
     /// runtime, so that one that panics or hangs does not keep the others from running. Time is kept
     /// here: a task that blocks the runtime's only worker stops its clock, too.
-    pub(crate) fn run(self, runtime: &Handle, total: Duration) -> Outcome {
+    pub(crate) fn run(self, runtime: &Handle, total: Duration, reason: Reason) -> Outcome {
         if self.0.is_empty() {
             return Outcome::default();
         }
-        match Builder::new_current_thread().enable_time().build() {
-            Ok(clock) => clock.block_on(self.run_on(runtime, total)),
-            Err(error) => {
-                tracing::warn!(%error, "cleanup hooks run without a clock of their own");
-                runtime.block_on(self.run_on(runtime, total))
-            }
-        }
+        on_own_clock(runtime, self.run_on(runtime, total, reason))
     }
 
-    async fn run_on(self, runtime: &Handle, total: Duration) -> Outcome {
+    async fn run_on(self, runtime: &Handle, total: Duration, reason: Reason) -> Outcome {
         let deadline = tokio::time::Instant::now() + total;
         let mut outcome = Outcome::default();
         for Entry { name, limit, work } in self.0.into_iter().rev() {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let limit = limit.map_or(left, |limit| limit.min(left));
             let mut task: JoinHandle<()> = match work {
-                Work::Sync(work) => runtime.spawn_blocking(work),
-                Work::Async(work) => runtime.spawn(async move { work().await }),
+                Work::Sync(work) => runtime.spawn_blocking(move || work(reason)),
+                Work::Async(work) => runtime.spawn(async move { work(reason).await }),
             };
             match timeout(limit, &mut task).await {
                 Ok(Ok(())) => {
@@ -154,6 +173,18 @@ impl Hooks {
             outcome.failed += 1;
         }
         outcome
+    }
+}
+
+/// Awaits what tasks of that runtime come to, with a clock of its own: a task that blocks the
+/// runtime's only worker stops its clock, too.
+pub(crate) fn on_own_clock<T>(runtime: &Handle, future: impl Future<Output = T>) -> T {
+    match Builder::new_current_thread().enable_time().build() {
+        Ok(clock) => clock.block_on(future),
+        Err(error) => {
+            tracing::warn!(%error, "there is no clock of its own for what is timed");
+            runtime.block_on(future)
+        }
     }
 }
 
@@ -183,7 +214,7 @@ mod tests {
         is_blocked.recv().unwrap();
         let mut hooks = Hooks::default();
         hooks.push(Location::caller(), (|| async {}).into_cleanup());
-        let outcome = hooks.run(runtime.handle(), Duration::from_millis(10));
+        let outcome = hooks.run(runtime.handle(), Duration::from_millis(10), Reason::Reload);
         assert_eq!(outcome, Outcome { done: 0, failed: 1 });
         drop(free);
     }
@@ -207,7 +238,7 @@ mod tests {
             .time_limit(Duration::from_millis(1));
         let last = mark("last");
         hooks.push(at, (|| async move { last() }).into_cleanup());
-        let outcome = hooks.run(runtime().handle(), Duration::from_secs(60));
+        let outcome = hooks.run(runtime().handle(), Duration::from_secs(60), Reason::Reload);
         assert_eq!(*order.lock().unwrap(), ["last", "first"]);
         assert_eq!(outcome, Outcome { done: 2, failed: 2 });
     }

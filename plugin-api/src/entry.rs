@@ -17,6 +17,8 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
 
+mod errands;
+
 use crate::{
     Body, BoxError, Reason, Setup, abi, forward,
     glue::{
@@ -27,6 +29,7 @@ use crate::{
         waker,
     },
     instance::{Instance, SetupInput, StartError},
+    link::Link,
     outgoing::{self, Alive, Outset},
     request::{Mode, Peer, RequestInfo},
     service::{ResponseFuture, Started},
@@ -48,6 +51,8 @@ pub const fn plugin_table(
         upgrade,
         shutdown,
         stop,
+        save_state: Some(errands::save_state),
+        run_schedule: Some(errands::run_schedule),
     }
 }
 
@@ -71,9 +76,12 @@ where
     let result = guard::catch(|| {
         // SAFETY: the slices are lent for this call.
         let input = unsafe { read_setup(args) };
+        // SAFETY: each version of the host's table has this, and it lives as long as the process.
+        let log = unsafe { (*args.host).log };
+        forward::install(log, args.context, args.max_level);
         // SAFETY: the host's table lives as long as the process.
-        forward::install(unsafe { &*args.host }, args.context, args.max_level);
-        Instance::start(input, start)
+        let link = unsafe { Link::new(args.host, args.context) };
+        Instance::start(input, link, start)
     });
     match result {
         Ok(Ok(instance)) => {
@@ -249,13 +257,24 @@ unsafe fn read_info(
     let facts = instance.facts();
     // SAFETY: vouched for by the caller.
     let original = unsafe { raw.original_uri.as_bytes() };
+    // A host of ABI 1.0 knows of one mount only.
+    let other = if raw.size >= size_of::<abi::Request>() {
+        // SAFETY: vouched for by the caller.
+        let mount = unsafe { raw.mount.as_bytes() };
+        let mount = (mount != facts.mount.as_bytes()).then(|| String::from_utf8_lossy(mount));
+        mount.map(|mount| Arc::<str>::from(&*mount))
+    } else {
+        None
+    };
+    let whole = other.as_deref().unwrap_or(&facts.mount) == "/";
     Ok(RequestInfo {
         peer: Peer::from_abi(&raw.peer),
-        original_uri: if facts.mount == "/" {
+        original_uri: if whole {
             uri.clone()
         } else {
             Uri::try_from(original)?
         },
+        mount: other,
         request_id: raw.request_id,
         facts: Arc::clone(facts),
     })

@@ -32,14 +32,12 @@ thread_local! {
 }
 
 /// Forwards from now on; the first call counts, since a library is set up once.
-pub(crate) fn install(host: &'static abi::HostTable, context: u64, max_level: u32) {
-    if SINK
-        .set(Sink {
-            log: host.log,
-            context,
-        })
-        .is_err()
-    {
+pub(crate) fn install(
+    log: unsafe extern "C" fn(u64, *const abi::LogRecord),
+    context: u64,
+    max_level: u32,
+) {
+    if SINK.set(Sink { log, context }).is_err() {
         return;
     }
     guard::install_hook(|caught| report_panic("panicked", caught));

@@ -12,18 +12,26 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::JoinHandle,
+};
 
 use crate::{
-    Body, BoxError, Reason, Setup,
+    Body, BoxError, HostHandle, Reason, Setup,
     cleanup::{Hooks, Outcome},
     forward,
     glue::guard::{self, Caught},
+    host::Way,
+    link::Link,
     request::{Mode, RequestInfo},
+    schedule::Schedules,
     service::{Handler, ResponseBody, ResponseFuture, Started},
-    setup::Facts,
+    setup::{Facts, Registered},
     shutdown::ShutdownSignal,
+    state::Saver,
     tunnel::Tunnel,
 };
 
@@ -44,6 +52,8 @@ pub(crate) struct Instance {
     shutdown: ShutdownSignal,
     runtime: Runtime,
     threads: Arc<AtomicU32>,
+    saver: Option<Saver>,
+    schedules: Schedules,
 }
 
 /// Why an instance did not start.
@@ -62,7 +72,7 @@ pub(crate) struct Stopped {
 
 impl Instance {
     /// Makes the runtime, and on it runs the author's function.
-    pub(crate) fn start<F>(input: SetupInput, start: F) -> Result<Self, StartError>
+    pub(crate) fn start<F>(input: SetupInput, link: Link, start: F) -> Result<Self, StartError>
     where
         F: for<'a> FnOnce(&'a mut Setup) -> Pin<Box<dyn Future<Output = Started> + 'a>>,
     {
@@ -87,26 +97,33 @@ impl Instance {
             threads_left: 0,
         })?;
         let (signal, token) = ShutdownSignal::new();
-        let mut setup = Setup::new(Arc::clone(&facts), settings, token);
+        let host = HostHandle(Way::Host(link));
+        let mut setup = Setup::new(Arc::clone(&facts), settings, token, host);
         let started = guard::catch(|| runtime.block_on(async { start(&mut setup).await }));
         let why = match started {
             Ok(Ok(handler)) => {
+                let Registered {
+                    hooks,
+                    saver,
+                    schedules,
+                } = setup.finish();
                 return Ok(Self {
                     facts,
                     handler: handler.into(),
-                    hooks: setup.into_hooks(),
+                    hooks,
                     shutdown: signal,
                     runtime,
                     threads,
+                    saver,
+                    schedules,
                 });
             }
             Ok(Err(error)) => Ok(error),
             Err(caught) => Err(caught),
         };
         // What it had set up by then is cleaned up as if it had served.
-        setup
-            .into_hooks()
-            .run(runtime.handle(), Duration::from_secs(1));
+        let hooks = setup.finish().hooks;
+        hooks.run(runtime.handle(), Duration::from_secs(1), Reason::Abandoned);
         runtime.shutdown_timeout(Duration::from_secs(1));
         Err(StartError {
             why,
@@ -166,6 +183,22 @@ impl Instance {
         });
     }
 
+    /// Its state; `None`: it saves none.
+    pub(crate) fn save(
+        &self,
+        limit: u64,
+        time: Duration,
+    ) -> Option<Result<(u32, Bytes), BoxError>> {
+        let saver = self.saver.as_ref()?;
+        let saved = saver.run(self.runtime.handle(), limit, time);
+        Some(saved.map(|bytes| (saver.schema, bytes)))
+    }
+
+    /// Begins a scheduled call; `None`: there is none of that name.
+    pub(crate) fn run_schedule(&self, name: &str) -> Option<JoinHandle<Result<(), Caught>>> {
+        self.schedules.run(name, self.runtime.handle())
+    }
+
     pub(crate) fn shutdown(&self, reason: Reason) {
         self.shutdown.fire(reason);
     }
@@ -173,7 +206,7 @@ impl Instance {
     /// Runs the hooks, drops the service, and ends the runtime, each within `timeout`.
     pub(crate) fn stop(self, reason: Reason, timeout: Duration) -> Stopped {
         self.shutdown.fire(reason);
-        let hooks = self.hooks.run(self.runtime.handle(), timeout);
+        let hooks = self.hooks.run(self.runtime.handle(), timeout, reason);
         let handler = self.handler;
         guard::contain(|| {
             let _entered = self.runtime.enter();

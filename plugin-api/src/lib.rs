@@ -49,12 +49,16 @@ mod entry;
 mod export;
 mod forward;
 mod heap;
+mod host;
 mod instance;
+mod link;
 mod outgoing;
 mod request;
+mod schedule;
 mod service;
 mod setup;
 mod shutdown;
+mod state;
 mod tunnel;
 
 pub mod abi;
@@ -65,10 +69,13 @@ pub mod manifest;
 pub use body::Body;
 pub use cleanup::{Hook, IntoCleanup};
 pub use glue::body::BoxError;
+pub use host::{HostHandle, Registration, Registry};
+pub use link::HostError;
 pub use request::{Mode, Peer, PeerLayer, PeerService, RequestInfo, with_peer};
 pub use service::{AppService, IntoApp};
 pub use setup::{SettingsError, Setup};
 pub use shutdown::{Reason, ShutdownToken};
+pub use state::{IntoSave, IntoState, State};
 
 /// What `export_app!` expands to; not for other use.
 #[doc(hidden)]

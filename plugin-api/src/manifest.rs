@@ -200,9 +200,9 @@ const fn truth(truth: bool) -> &'static str {
     if truth { "true" } else { "false" }
 }
 
-const ABI: &str = "1.0";
+const ABI: &str = "1.1";
 const _: () = assert!(
-    crate::abi::ABI_MAJOR == 1 && crate::abi::ABI_MINOR == 0,
+    crate::abi::ABI_MAJOR == 1 && crate::abi::ABI_MINOR == 1,
     "ABI text"
 );
 
@@ -273,7 +273,7 @@ mod tests {
             );
         };
         check("REPLUG", "GULPER", ManifestError::Magic);
-        check("abi=1.0", "abi=x", ManifestError::Key("abi"));
+        check("abi=1.1", "abi=x", ManifestError::Key("abi"));
         check("panic=unwind", "panic=maybe", ManifestError::Key("panic"));
         check("name=hello", "name=", ManifestError::Key("name"));
         check("heap=", "heap=x", ManifestError::Key("heap"));

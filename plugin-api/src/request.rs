@@ -76,6 +76,8 @@ pub struct RequestInfo {
     pub(crate) peer: Peer,
     pub(crate) original_uri: Uri,
     pub(crate) request_id: u64,
+    /// `None`: the app's main one.
+    pub(crate) mount: Option<Arc<str>>,
 }
 
 impl RequestInfo {
@@ -91,16 +93,22 @@ impl RequestInfo {
         &self.original_uri
     }
 
-    /// What was taken off: the app's mount, `/` or a path such as `/hello`.
+    /// What was taken off: one of the app's mounts, `/` or a path such as `/hello`.
     #[must_use]
     pub fn mount(&self) -> &str {
-        &self.facts.mount
+        self.mount.as_deref().unwrap_or(&self.facts.mount)
     }
 
     /// Embedded or daemon mode.
     #[must_use]
     pub fn mode(&self) -> &Mode {
         &self.facts.mode
+    }
+
+    /// The process that answers.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        std::process::id()
     }
 
     /// The generation that answers.

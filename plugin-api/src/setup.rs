@@ -8,12 +8,19 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+mod asking;
+
 use crate::{
+    HostHandle, State,
     cleanup::{Hook, Hooks, IntoCleanup},
+    host::Way,
     request::Mode,
+    schedule::Schedules,
     shutdown::{ShutdownSignal, ShutdownToken},
+    state::Saver,
 };
 
 /// What does not change during a generation's life.
@@ -32,19 +39,29 @@ pub(crate) struct Facts {
 pub struct Setup {
     facts: Arc<Facts>,
     settings: Vec<u8>,
-    hooks: Hooks,
+    registered: Registered,
     shutdown: ShutdownToken,
+    host: HostHandle,
+    // Only without a host.
+    state: Option<State>,
     // Only without a host: keeps the token from resolving.
     _signal: Option<ShutdownSignal>,
 }
 
 impl Setup {
-    pub(crate) fn new(facts: Arc<Facts>, settings: Vec<u8>, shutdown: ShutdownToken) -> Self {
+    pub(crate) fn new(
+        facts: Arc<Facts>,
+        settings: Vec<u8>,
+        shutdown: ShutdownToken,
+        host: HostHandle,
+    ) -> Self {
         Self {
             facts,
             settings,
-            hooks: Hooks::default(),
+            registered: Registered::default(),
             shutdown,
+            host,
+            state: None,
             _signal: None,
         }
     }
@@ -67,7 +84,8 @@ impl Setup {
             generation: 1,
             mode: Mode::Embedded,
         };
-        let setup = Self::new(Arc::new(facts), b"{}".to_vec(), shutdown);
+        let host = HostHandle(Way::Detached(Arc::default()));
+        let setup = Self::new(Arc::new(facts), b"{}".to_vec(), shutdown, host);
         Self {
             _signal: Some(signal),
             ..setup
@@ -78,6 +96,13 @@ impl Setup {
     #[must_use]
     pub fn with_settings(mut self, settings: &serde_json::Value) -> Self {
         self.settings = settings.to_string().into_bytes();
+        self
+    }
+
+    /// The same with this as what the generation before saved; for unit tests.
+    #[must_use]
+    pub fn with_state(mut self, schema: u32, bytes: impl Into<Bytes>) -> Self {
+        self.state = Some(State::new(schema, bytes.into()));
         self
     }
 
@@ -140,6 +165,8 @@ impl Setup {
     /// Registers what is to be done before the app goes: once, after its last request, the last
     /// registered first. `hook` is a plain or an async closure; a plain one may block.
     ///
+    /// It may take the [`Reason`](crate::Reason): `|reason: Reason| …`.
+    ///
     /// A hook that panics or runs out of time is logged by name, and the others run all the same.
     /// All hooks together have the app's `cleanup-timeout` (5 s by default).
     ///
@@ -154,7 +181,8 @@ impl Setup {
     /// ```
     #[track_caller]
     pub fn on_cleanup<Kind>(&mut self, hook: impl IntoCleanup<Kind>) -> Hook<'_> {
-        self.hooks.push(Location::caller(), hook.into_cleanup())
+        let hooks = &mut self.registered.hooks;
+        hooks.push(Location::caller(), hook.into_cleanup())
     }
 
     /// A token that resolves when draining begins.
@@ -163,9 +191,17 @@ impl Setup {
         self.shutdown.clone()
     }
 
-    pub(crate) fn into_hooks(self) -> Hooks {
-        self.hooks
+    pub(crate) fn finish(self) -> Registered {
+        self.registered
     }
+}
+
+/// What setup leaves for later.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    pub(crate) hooks: Hooks,
+    pub(crate) saver: Option<Saver>,
+    pub(crate) schedules: Schedules,
 }
 
 /// Why an app's settings do not fit its type.

@@ -20,6 +20,14 @@ pub enum Reason {
     Abandoned,
     /// The app used more memory than its limit allows, and a fresh generation serves.
     MemoryLimit,
+    /// It did worse than the one before, which serves again; or somebody asked for that.
+    Rollback,
+    /// It has answered as many requests as it may, and a fresh generation serves.
+    MaxRequests,
+    /// It has served as long as it may, and a fresh generation serves.
+    MaxAge,
+    /// The host replaces itself.
+    Restart,
     /// A reason that this version of the crate has no name for.
     Other(u32),
 }
@@ -32,6 +40,10 @@ impl Reason {
             abi::REASON_HOST_SHUTDOWN => Self::HostShutdown,
             abi::REASON_ABANDONED => Self::Abandoned,
             abi::REASON_MEMORY_LIMIT => Self::MemoryLimit,
+            abi::REASON_ROLLBACK => Self::Rollback,
+            abi::REASON_MAX_REQUESTS => Self::MaxRequests,
+            abi::REASON_MAX_AGE => Self::MaxAge,
+            abi::REASON_RESTART => Self::Restart,
             other => Self::Other(other),
         }
     }
@@ -45,6 +57,10 @@ impl fmt::Display for Reason {
             Self::HostShutdown => f.write_str("host shutdown"),
             Self::Abandoned => f.write_str("abandoned"),
             Self::MemoryLimit => f.write_str("memory limit"),
+            Self::Rollback => f.write_str("rollback"),
+            Self::MaxRequests => f.write_str("max requests"),
+            Self::MaxAge => f.write_str("max age"),
+            Self::Restart => f.write_str("restart"),
             Self::Other(code) => write!(f, "reason {code}"),
         }
     }

@@ -1,4 +1,4 @@
-//! `include/replug.h` is what cbindgen makes of `src/abi.rs`, and a C compiler agrees with Rust
+//! `include/replug.h` is what cbindgen makes of `src/abi.rs` and `src/abi/tables.rs`, and a C compiler agrees with Rust
 //! about its layout.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
@@ -57,7 +57,8 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
         StreamTable { size, read, write, flush, shutdown, drop }
         Peer { kind, port, scope, ip }
         Request {
-            size, method, uri, original_uri, headers, header_count, version, peer, request_id, body
+            size, method, uri, original_uri, headers, header_count, version, peer, request_id,
+            body, mount
         }
         Call { this, table }
         CallTable { size, poll, drop }
@@ -67,7 +68,14 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
             frames, frame_count
         }
         Heap { size, heap, alloc, alloc_zeroed, realloc, free }
-        HostTable { size, abi_major, abi_minor, log }
+        HostTable {
+            size, abi_major, abi_minor, log, track, register_entry, registrations, poll_registry,
+            leave_registry, schedule, previous_state, request_reload, request_restart
+        }
+        State { size, schema, data, failure }
+        SaveArgs { size, limit, timeout_ms }
+        Task { this, table }
+        TaskTable { size, poll, drop }
         SetupArgs {
             size, host, context, name, path, mount, group, settings, generation, mode, worker,
             max_level
@@ -75,7 +83,10 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
         SetupOutcome { size, app, failure, threads_left }
         StopArgs { size, reason, timeout_ms }
         StopReport { size, hooks_done, hooks_failed, threads_left }
-        PluginTable { size, abi_major, abi_minor, setup, call, upgrade, shutdown, stop }
+        PluginTable {
+            size, abi_major, abi_minor, setup, call, upgrade, shutdown, stop, save_state,
+            run_schedule
+        }
     };
     let mut source = generate();
     let mut claim = |claim: String| {
@@ -107,8 +118,12 @@ fn header_compiles_as_c_with_the_layout_of_rust() {
 }
 
 fn generate() -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/abi.rs");
-    let text = fs::read_to_string(&source).unwrap();
+    let sources = ["src/abi.rs", "src/abi/tables.rs"]
+        .map(|source| Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
+    let text = sources
+        .each_ref()
+        .map(|source| fs::read_to_string(source).unwrap())
+        .concat();
     let names = |keyword| {
         text.lines()
             .filter_map(move |line: &str| line.strip_prefix(keyword))
@@ -147,8 +162,10 @@ fn generate() -> String {
         ..Config::default()
     };
     let mut header = Vec::new();
-    Builder::new()
-        .with_src(source)
+    let builder = sources
+        .iter()
+        .fold(Builder::new(), |builder, source| builder.with_src(source));
+    builder
         .with_config(config)
         .generate()
         .unwrap()

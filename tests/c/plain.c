@@ -20,7 +20,7 @@ __attribute__((section(".replug"), used)) const char REPLUG_MANIFEST_1[] =
     "REPLUG MANIFEST 1\n"
     "name=plain-c\n"
     "version=1.0.0\n"
-    "abi=1.0\n"
+    "abi=1.1\n"
     "rustc=\n"
     "target=" ARCH "-unknown-linux-gnu\n"
     "panic=unwind\n"
@@ -31,6 +31,9 @@ __attribute__((section(".replug"), used)) const char REPLUG_MANIFEST_1[] =
 #define STATIC_BUF(literal) (ReplugBuf){BYTES(literal), NULL, NULL}
 
 #define HELLO "hello from C\n"
+#ifdef LINKED
+const char *linked_text(void);
+#endif
 
 static const ReplugHeader HEADERS[] = {
     {{BYTES("content-type")}, {BYTES("text/plain")}},
@@ -50,7 +53,11 @@ static ReplugStatus body_poll(void *this_, const ReplugWaker *waker, ReplugFrame
   (void)waker;
   if (body->read) return REPLUG_END;
   body->read = true;
+#ifdef LINKED
+  frame->data = (ReplugBuf){(const uint8_t *)linked_text(), sizeof(HELLO) - 1, NULL, NULL};
+#else
   frame->data = STATIC_BUF(HELLO);
+#endif
   return REPLUG_READY;
 }
 
@@ -105,6 +112,12 @@ static ReplugStatus stop(void *app, const ReplugStopArgs *args, ReplugStopReport
 }
 
 const ReplugPluginTable REPLUG_PLUGIN_1 = {
-    sizeof(ReplugPluginTable), REPLUG_ABI_MAJOR, REPLUG_ABI_MINOR, setup, call,
-    upgrade,                   shutdown_begins,  stop,
+    .size = sizeof(ReplugPluginTable),
+    .abi_major = REPLUG_ABI_MAJOR,
+    .abi_minor = REPLUG_ABI_MINOR,
+    .setup = setup,
+    .call = call,
+    .upgrade = upgrade,
+    .shutdown = shutdown_begins,
+    .stop = stop,
 };

@@ -67,7 +67,7 @@ impl Artifact {
     /// The same library with the manifest of an ABI that is not yet.
     #[must_use]
     pub fn of_another_abi(&self) -> Self {
-        self.replaced("\nabi=1.0\n", "\nabi=9.0\n")
+        self.replaced("\nabi=1.1\n", "\nabi=9.0\n")
     }
 
     /// The same library saying that a panic aborts.

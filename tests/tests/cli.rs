@@ -21,7 +21,7 @@ async fn inspect_prints_the_manifest_and_the_verdict() {
     for part in [
         "hello",
         "0.1.0",
-        "1.0",
+        "1.1",
         "unwind",
         std::env::consts::ARCH,
         "rustc",

@@ -2,8 +2,8 @@
 
 use super::{
     Body, BodyTable, Buf, Call, CallTable, Failure, Field, Frame, Header, Heap, HostTable,
-    LogRecord, Peer, PluginTable, Request, Response, SetupArgs, SetupOutcome, Slice, StopArgs,
-    StopReport, Stream, StreamTable, Waker, WakerTable,
+    LogRecord, Peer, PluginTable, Request, Response, SaveArgs, SetupArgs, SetupOutcome, Slice,
+    State, StopArgs, StopReport, Stream, StreamTable, Task, TaskTable, Waker, WakerTable,
 };
 
 /// Pins a struct's size and its fields' offsets.
@@ -36,9 +36,9 @@ pin_layout! {
     Stream: 16 { this: 0, table: 8 }
     StreamTable: 48 { size: 0, read: 8, write: 16, flush: 24, shutdown: 32, drop: 40 }
     Peer: 24 { kind: 0, port: 2, scope: 4, ip: 8 }
-    Request: 144 {
+    Request: 160 {
         size: 0, method: 8, uri: 24, original_uri: 40, headers: 56, header_count: 64, version: 72,
-        peer: 76, request_id: 104, body: 112,
+        peer: 76, request_id: 104, body: 112, mount: 144,
     }
     Call: 16 { this: 0, table: 8 }
     CallTable: 24 { size: 0, poll: 8, drop: 16 }
@@ -48,7 +48,12 @@ pin_layout! {
         field_count: 88, request_id: 96, frames: 104, frame_count: 112,
     }
     Heap: 48 { size: 0, heap: 8, alloc: 16, alloc_zeroed: 24, realloc: 32, free: 40 }
-    HostTable: 24 { size: 0, abi_major: 8, abi_minor: 10, log: 16 }
+    HostTable: 96 {
+        size: 0, abi_major: 8, abi_minor: 10, log: 16, track: 24, register_entry: 32, registrations: 40,
+        poll_registry: 48, leave_registry: 56, schedule: 64, previous_state: 72,
+        request_reload: 80, request_restart: 88,
+    }
+    State: 152 { size: 0, schema: 8, data: 16, failure: 48 }
     SetupArgs: 128 {
         size: 0, host: 8, context: 16, name: 24, path: 40, mount: 56, group: 72, settings: 88,
         generation: 104, mode: 112, worker: 116, max_level: 120,
@@ -56,8 +61,11 @@ pin_layout! {
     SetupOutcome: 128 { size: 0, app: 8, failure: 16, threads_left: 120 }
     StopArgs: 24 { size: 0, reason: 8, timeout_ms: 16 }
     StopReport: 24 { size: 0, hooks_done: 8, hooks_failed: 12, threads_left: 16 }
-    PluginTable: 56 {
+    PluginTable: 72 {
         size: 0, abi_major: 8, abi_minor: 10, setup: 16, call: 24, upgrade: 32, shutdown: 40,
-        stop: 48,
+        stop: 48, save_state: 56, run_schedule: 64,
     }
+    SaveArgs: 24 { size: 0, limit: 8, timeout_ms: 16 }
+    Task: 16 { this: 0, table: 8 }
+    TaskTable: 24 { size: 0, poll: 8, drop: 16 }
 }

@@ -6,9 +6,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use replug_plugin::abi;
+use replug_plugin::{abi, glue::bytes::adopt};
 
-use crate::message::{Call, Failed};
+use crate::{
+    asked,
+    message::{Call, Failed, Task},
+};
 
 /// The table of a plugin whose app is this function.
 macro_rules! plugin {
@@ -45,11 +48,30 @@ impl App {
     }
 
     pub(crate) fn try_start(table: abi::PluginTable, settings: &str) -> Result<Self, Failed> {
+        Self::start_in(&HOST, table, settings, CONTEXT)
+    }
+
+    /// The same in a host of ABI 1.0.
+    pub(crate) fn start_in_old_host(table: abi::PluginTable) -> Result<Self, Failed> {
+        Self::start_in(&OLD_HOST, table, "{}", CONTEXT)
+    }
+
+    /// The same with a number of its own with the host.
+    pub(crate) fn start_as(table: abi::PluginTable, context: u64) -> Result<Self, Failed> {
+        Self::start_in(&HOST, table, "{}", context)
+    }
+
+    fn start_in(
+        host: &'static abi::HostTable,
+        table: abi::PluginTable,
+        settings: &str,
+        context: u64,
+    ) -> Result<Self, Failed> {
         let lend = |text: &'static str| abi::Slice::lend(text.as_bytes());
         let args = abi::SetupArgs {
             size: size_of::<abi::SetupArgs>(),
-            host: &raw const HOST,
-            context: CONTEXT,
+            host,
+            context,
             name: lend("tested"),
             path: lend("/srv/libtested.so"),
             mount: lend("/mounted"),
@@ -138,6 +160,48 @@ impl App {
         }
     }
 
+    /// Has it save its state; `None`: it saves none.
+    pub(crate) fn save(&self, limit: u64) -> Option<Result<(u32, Vec<u8>), Failed>> {
+        let args = abi::SaveArgs {
+            size: size_of::<abi::SaveArgs>(),
+            limit,
+            timeout_ms: TIMEOUT_MS,
+        };
+        let mut out = abi::State {
+            size: size_of::<abi::State>(),
+            schema: 0,
+            data: abi::Buf::EMPTY,
+            failure: abi::Failure::EMPTY,
+        };
+        let save = self.table.save_state.unwrap();
+        // SAFETY: the app has not been stopped, and both live through the call.
+        match unsafe { save(self.this, &raw const args, &raw mut out) } {
+            abi::END => None,
+            abi::READY => {
+                // SAFETY: filled for us.
+                let bytes = unsafe { adopt(out.data, ()) };
+                Some(Ok((out.schema, bytes.to_vec())))
+            }
+            status => Some(Err(Failed::new(status, out.failure))),
+        }
+    }
+
+    /// Begins a scheduled call.
+    pub(crate) fn run(&self, name: &str) -> Result<Task, Failed> {
+        let mut task = abi::Task {
+            this: ptr::null_mut(),
+            table: ptr::null(),
+        };
+        let mut failure = abi::Failure::EMPTY;
+        let name = abi::Slice::lend(name.as_bytes());
+        let run = self.table.run_schedule.unwrap();
+        // SAFETY: the app has not been stopped, and all of it lives through the call.
+        match unsafe { run(self.this, name, &raw mut task, &raw mut failure) } {
+            abi::READY => Ok(Task(task)),
+            status => Err(Failed::new(status, failure)),
+        }
+    }
+
     pub(crate) fn shutdown(&self, reason: u32) {
         // SAFETY: the app has not been stopped.
         unsafe { (self.table.shutdown)(self.this, reason) };
@@ -182,6 +246,7 @@ fn request(method: &str, uri: &str, original_uri: &str) -> abi::Request {
         },
         request_id: 9,
         body: abi::Body::EMPTY,
+        mount: abi::Slice::lend(b"/mounted"),
     }
 }
 
@@ -190,6 +255,22 @@ static HOST: abi::HostTable = abi::HostTable {
     abi_major: abi::ABI_MAJOR,
     abi_minor: abi::ABI_MINOR,
     log,
+    track: asked::track,
+    register_entry: asked::register_entry,
+    registrations: asked::registrations,
+    poll_registry: asked::poll_registry,
+    leave_registry: asked::leave_registry,
+    schedule: asked::schedule,
+    previous_state: asked::previous_state,
+    request_reload: asked::request_reload,
+    request_restart: asked::request_restart,
+};
+
+/// A host of ABI 1.0: its table ends where that of 1.1 goes on.
+static OLD_HOST: abi::HostTable = abi::HostTable {
+    size: std::mem::offset_of!(abi::HostTable, track),
+    abi_minor: 0,
+    ..HOST
 };
 
 /// A record as it arrived.

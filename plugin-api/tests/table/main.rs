@@ -6,6 +6,8 @@
 #![expect(unsafe_code, reason = "calls through the ABI")]
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod asked;
+mod asking;
 mod bell;
 mod bodies;
 mod calls;

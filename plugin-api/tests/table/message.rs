@@ -104,6 +104,36 @@ impl Drop for Call {
     }
 }
 
+/// A scheduled call that is under way; dropped as a host drops it.
+pub(crate) struct Task(pub(crate) abi::Task);
+
+impl Task {
+    pub(crate) fn wait(self) -> Result<(), Failed> {
+        let bell = Arc::new(Bell::default());
+        loop {
+            let mut failure = abi::Failure::EMPTY;
+            // SAFETY: the plugin's table is there as long as the task.
+            let poll = unsafe { (*self.0.table).poll };
+            let waker = bell.waker();
+            // SAFETY: one call at a time, as nobody else has it.
+            match unsafe { poll(self.0.this, &raw const waker, &raw mut failure) } {
+                abi::PENDING => drop(bell.wait()),
+                abi::READY => return Ok(()),
+                status => return Err(Failed::new(status, failure)),
+            }
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // SAFETY: the plugin's table is there as long as the task.
+        let drop = unsafe { (*self.0.table).drop };
+        // SAFETY: once.
+        unsafe { drop(self.0.this) };
+    }
+}
+
 /// A response's body; dropped as a host drops it.
 pub(crate) struct Body {
     pub(crate) raw: abi::Body,
