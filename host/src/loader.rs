@@ -14,18 +14,23 @@ use replug_plugin::{abi, glue::guard::Caught};
 pub mod backtrace;
 mod call;
 mod context;
+mod errands;
 mod footprint;
 mod library;
+mod linked;
 mod plugin;
 mod request;
+mod services;
 mod slots;
 mod stream;
 
 pub use call::{Call, CallError, ResponseBody};
+pub use errands::{SaveError, Task};
 pub use footprint::Footprint;
 pub use library::{LoadError, Loaded, load};
 pub use plugin::{Plugin, PluginOwner};
 pub use request::{Peer, RequestInfo};
+pub use services::{Registered, Services, Snapshot};
 
 use crate::{
     id::{AppName, GenerationId},
@@ -46,6 +51,8 @@ pub struct SetupFacts {
     pub generation: GenerationId,
     /// Its settings: a JSON object.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// What it may ask of the host.
+    pub services: Arc<dyn Services>,
 }
 
 /// Why an app could not be set up.
@@ -72,6 +79,14 @@ pub enum StopReason {
     Abandoned,
     /// It used more memory than its limit allows, and a fresh generation serves.
     MemoryLimit,
+    /// It did worse than the one before, which serves again; or somebody asked for that.
+    Rollback,
+    /// It has answered as many requests as it may, and a fresh generation serves.
+    MaxRequests,
+    /// It has served as long as it may, and a fresh generation serves.
+    MaxAge,
+    /// The host replaces itself.
+    Restart,
 }
 
 impl StopReason {
@@ -82,6 +97,10 @@ impl StopReason {
             Self::HostShutdown => abi::REASON_HOST_SHUTDOWN,
             Self::Abandoned => abi::REASON_ABANDONED,
             Self::MemoryLimit => abi::REASON_MEMORY_LIMIT,
+            Self::Rollback => abi::REASON_ROLLBACK,
+            Self::MaxRequests => abi::REASON_MAX_REQUESTS,
+            Self::MaxAge => abi::REASON_MAX_AGE,
+            Self::Restart => abi::REASON_RESTART,
         }
     }
 }
@@ -94,6 +113,10 @@ impl fmt::Display for StopReason {
             Self::HostShutdown => "host-shutdown",
             Self::Abandoned => "abandoned",
             Self::MemoryLimit => "memory-limit",
+            Self::Rollback => "rollback",
+            Self::MaxRequests => "max-requests",
+            Self::MaxAge => "max-age",
+            Self::Restart => "restart",
         })
     }
 }
@@ -107,7 +130,14 @@ impl Loaded {
     pub fn setup(self, facts: &SetupFacts) -> Result<Running, Box<(SetupError, Stopped)>> {
         self.library.owner().visit();
         let footprint = Footprint::of(&self.library);
-        let context = Context::new(facts.name.clone(), facts.generation, footprint.clone());
+        let slots = Arc::default();
+        let context = Context::new(
+            facts.name.clone(),
+            facts.generation,
+            footprint.clone(),
+            Arc::clone(&facts.services),
+            &slots,
+        );
         let path = self
             .library
             .source()
@@ -144,7 +174,7 @@ impl Loaded {
             self.library.owner().leave_this_thread();
             return Ok(Running {
                 app: App(outcome.app),
-                slots: Arc::default(),
+                slots,
                 library: self.library,
                 context,
             });
@@ -164,7 +194,7 @@ impl Loaded {
             SetupError::Failed(caught.message)
         };
         let stopped = Stopped {
-            slots: Arc::default(),
+            slots,
             library: self.library,
             context,
         };

@@ -106,6 +106,42 @@ pub fn probe(version: u64) -> Artifact {
     PROBE.with_version(version)
 }
 
+/// The plugin that is written in C, linked to a library beside it whose text it answers with.
+#[must_use]
+pub fn linked_plugin() -> Artifact {
+    let (_, dir) = linked_library("hello from 0\n");
+    let dir = dir.path().to_str().expect("UTF-8");
+    compile(
+        "cc",
+        &[
+            "-std=c11",
+            "-DLINKED",
+            "plain.c",
+            "-L",
+            dir,
+            "-llinked",
+            "-Wl,-rpath,$ORIGIN/../lib",
+        ],
+    )
+}
+
+/// What that is linked to, with a text of 13 bytes. It is to be put in `lib`, beside the plugin's
+/// folder, as `liblinked.so`.
+#[must_use]
+pub fn linked_to(text: &str) -> Artifact {
+    linked_library(text).0
+}
+
+fn linked_library(text: &str) -> (Artifact, tempfile::TempDir) {
+    assert_eq!(text.len(), 13, "as content-length says");
+    let text = format!("-DTEXT={text:?}");
+    let args = ["-std=c11", &text, "-Wl,-soname,liblinked.so", "linked.c"];
+    let library = compile("cc", &args);
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("liblinked.so"), library.bytes()).expect("room");
+    (library, dir)
+}
+
 /// The plugin that is written in C.
 #[must_use]
 pub fn c_plugin() -> Artifact {

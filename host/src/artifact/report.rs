@@ -90,6 +90,17 @@ impl Report {
 /// # Errors
 /// When there is no file to look at. A file that would be refused is not an error.
 pub fn inspect_file(path: impl AsRef<Path>) -> Result<Report, ReportError> {
+    inspect_file_by(path, InspectPolicy::default())
+}
+
+/// The same by the rules of a host that allows what `policy` says.
+///
+/// # Errors
+/// As there.
+pub fn inspect_file_by(
+    path: impl AsRef<Path>,
+    policy: InspectPolicy,
+) -> Result<Report, ReportError> {
     let path = ArtifactPath::new(path)?;
     let file = open(&path)?;
     let unreadable = |reason| OpenError::Unreadable {
@@ -99,7 +110,7 @@ pub fn inspect_file(path: impl AsRef<Path>) -> Result<Report, ReportError> {
     let digest = digest_of(&file).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let mut findings = Findings::default();
-    let verdict = match examine(&file, InspectPolicy::default(), &mut findings) {
+    let verdict = match examine(&file, policy, &mut findings) {
         Ok(_) => Verdict::Accepted,
         Err(refusal) => refused(&refusal),
     };

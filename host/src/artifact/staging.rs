@@ -86,17 +86,8 @@ impl StagingArea {
     pub fn stage(&self, source: &ArtifactPath, serial: u64) -> Result<Staged, StageError> {
         let began = Instant::now();
         let original = open(source)?;
-        let target = self.path().join(staged_name(source.as_path(), serial));
         let failed = |error| self.failed(source, error);
-        self.make_again().map_err(failed)?;
-        let mut copy = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&target)
-            .map_err(failed)?;
-        let file = TempPath::try_from_path(target).map_err(failed)?;
+        let (file, mut copy) = self.make_copy(source, serial).map_err(failed)?;
         for _ in 0..ATTEMPTS {
             let before = Fingerprint::of_file(&original).map_err(failed)?;
             copy_bytes(&original, &mut copy, before.size).map_err(failed)?;
@@ -123,6 +114,69 @@ impl StagingArea {
         Err(StageError::Changing {
             path: source.clone(),
         })
+    }
+
+    /// Keeps the bytes of a private copy for longer than that lives, until what this returns is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When the system can neither link nor copy it.
+    pub fn keep(&self, staged: &Path) -> io::Result<TempPath> {
+        let kept = self.path().join("kept");
+        match DirBuilder::new().mode(0o700).recursive(true).create(&kept) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let place = tempfile::Builder::new()
+            .suffix(".so")
+            .make_in(&kept, |at| {
+                // A link costs nothing. The dynamic linker knows a file by its inode, but nobody opens
+                // this one: what is kept is copied again.
+                fs::hard_link(staged, at).or_else(|_| fs::copy(staged, at).map(drop))
+            })?;
+        Ok(place.into_temp_path())
+    }
+
+    /// Copies what was kept of `source`'s former bytes, which had that digest, as [`stage`] copies
+    /// the file itself.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    ///
+    /// [`stage`]: Self::stage
+    pub fn stage_kept(
+        &self,
+        kept: &Path,
+        source: &ArtifactPath,
+        digest: Digest,
+        serial: u64,
+    ) -> Result<Staged, StageError> {
+        let began = Instant::now();
+        let failed = |error| self.failed(source, error);
+        let original = File::open(kept).map_err(failed)?;
+        let fingerprint = Fingerprint::of_file(&original).map_err(failed)?;
+        let (file, mut copy) = self.make_copy(source, serial).map_err(failed)?;
+        copy_bytes(&original, &mut copy, fingerprint.size).map_err(failed)?;
+        Ok(Staged {
+            file,
+            source: source.clone(),
+            digest,
+            fingerprint,
+            took: began.elapsed(),
+        })
+    }
+
+    /// An empty file for a copy, under a name that was never used before.
+    fn make_copy(&self, source: &ArtifactPath, serial: u64) -> io::Result<(TempPath, File)> {
+        let target = self.path().join(staged_name(source.as_path(), serial));
+        self.make_again()?;
+        let copy = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&target)?;
+        Ok((TempPath::try_from_path(target)?, copy))
     }
 
     fn failed(&self, path: &ArtifactPath, reason: io::Error) -> StageError {

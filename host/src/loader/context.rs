@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        LazyLock, PoisonError, RwLock,
+        Arc, LazyLock, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,14 +16,19 @@ use replug_plugin::{
 };
 use serde_json::{Map, json};
 
+mod asked;
+mod changes;
+
 use super::{
-    Footprint,
+    Footprint, Services,
     backtrace::{self, Panicked},
+    slots::{LazySlot, Slots},
 };
 use crate::{
     id::{AppName, GenerationId},
     telemetry::{self, Level, Record},
 };
+use changes::Changes;
 
 /// The host's table; one for all plugins.
 pub(super) static HOST: abi::HostTable = abi::HostTable {
@@ -31,6 +36,15 @@ pub(super) static HOST: abi::HostTable = abi::HostTable {
     abi_major: abi::ABI_MAJOR,
     abi_minor: abi::ABI_MINOR,
     log,
+    track: asked::track,
+    register_entry: asked::register_entry,
+    registrations: asked::registrations,
+    poll_registry: asked::poll_registry,
+    leave_registry: asked::leave_registry,
+    schedule: asked::schedule,
+    previous_state: asked::previous_state,
+    request_reload: asked::request_reload,
+    request_restart: asked::request_restart,
 };
 
 /// Who a context number stands for. Plugins hold the number and never a pointer, so that a thread
@@ -43,6 +57,21 @@ struct Owner {
     app: AppName,
     generation: GenerationId,
     footprint: Footprint,
+    services: Arc<dyn Services>,
+    waiters: Arc<Waiters>,
+}
+
+/// Those of a generation who wait for the registry to change, each by the number it gave itself.
+#[derive(Debug)]
+struct Waiters {
+    slots: Arc<Slots>,
+    waiting: Mutex<HashMap<u64, Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    slot: LazySlot,
+    changes: Changes,
 }
 
 /// A generation's number with the host's functions, for as long as this lives.
@@ -50,13 +79,24 @@ struct Owner {
 pub(super) struct Context(u64);
 
 impl Context {
-    pub(super) fn new(app: AppName, generation: GenerationId, footprint: Footprint) -> Self {
+    pub(super) fn new(
+        app: AppName,
+        generation: GenerationId,
+        footprint: Footprint,
+        services: Arc<dyn Services>,
+        slots: &Arc<Slots>,
+    ) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
         let owner = Owner {
             app,
             generation,
             footprint,
+            services,
+            waiters: Arc::new(Waiters {
+                slots: Arc::clone(slots),
+                waiting: Mutex::default(),
+            }),
         };
         contexts.insert(number, owner);
         Self(number)
@@ -76,12 +116,14 @@ impl Drop for Context {
     }
 }
 
+/// Who that number stands for. No lock is held afterwards: what it is asked for may take long.
+fn owner(context: u64) -> Option<Owner> {
+    let contexts = CONTEXTS.read().unwrap_or_else(PoisonError::into_inner);
+    contexts.get(&context).cloned()
+}
+
 unsafe extern "C" fn log(context: u64, record: *const abi::LogRecord) {
-    let owner = CONTEXTS
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&context)
-        .cloned();
+    let owner = owner(context);
     // SAFETY: the ABI: lent for this call.
     let raw = unsafe { &*record };
     // A record that panics here must not unwind into the plugin; it is lost, and nothing else.

@@ -6,15 +6,16 @@ use std::{
     collections::HashSet,
     ffi::c_int,
     fmt,
-    mem::ManuallyDrop,
+    mem::{ManuallyDrop, MaybeUninit, offset_of},
     path::{Path, PathBuf},
-    ptr::NonNull,
+    ptr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use replug_plugin::{abi, manifest::Manifest};
 
+use super::linked;
 use crate::{
     artifact::{Inspected, Warning},
     id::ArtifactPath,
@@ -92,6 +93,7 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     let owner = Owner::new(Some(&heap));
     owner.visit();
     let alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
+    linked::open(path, inspected.source().as_path());
     let before = process::loaded();
     let opened = process::open_as(&owner, path, open);
     match &opened {
@@ -103,25 +105,22 @@ pub fn load(inspected: Inspected, usage: Arc<Usage>) -> Result<Loaded, LoadError
     // What its constructors left on this thread, which is about to end.
     owner.leave_this_thread();
     let mut library = Library {
-        table: NonNull::dangling(),
+        table: None,
         handle: ManuallyDrop::new(handle),
         owner: Arc::new(owner),
         heap: ManuallyDrop::new(heap),
         inspected: ManuallyDrop::new(inspected),
     };
     match find_table(&library.handle) {
-        Ok(table) => library.table = table,
+        Ok(table) => {
+            library.table = Some(table);
+            Ok(Loaded { library })
+        }
         Err(error) => {
             let _ = library.close(|| ());
-            return Err(error);
+            Err(error)
         }
     }
-    let (found, expected) = (library.table().size, size_of::<abi::PluginTable>());
-    if found < expected {
-        let _ = library.close(|| ());
-        return Err(LoadError::Table { found, expected });
-    }
-    Ok(Loaded { library })
 }
 
 /// Keeps the libraries loaded that came with that one, for good: they may have threads, keys and
@@ -147,16 +146,36 @@ const RTLD_NOLOAD: c_int = 4;
 /// Keeps it loaded whatever is closed.
 const RTLD_NODELETE: c_int = 0x1000;
 
-fn find_table(handle: &Handle) -> Result<NonNull<abi::PluginTable>, LoadError> {
+/// A copy of its table, as far as that goes: what a later version of the ABI added is null in an
+/// older plugin's.
+fn find_table(handle: &Handle) -> Result<abi::PluginTable, LoadError> {
     // SAFETY: the symbol's type is fixed by its name, which has the ABI's major version in it.
     let symbol = unsafe { handle.get::<*const abi::PluginTable>(abi::PLUGIN_SYMBOL.as_bytes()) };
     let address = symbol
         .map(|symbol| symbol.into_raw())
         .map_err(|e| LoadError::Symbol(error_text(e)))?;
-    NonNull::new(address.cast()).ok_or_else(|| LoadError::Symbol("null".to_owned()))
+    let found: *const abi::PluginTable = address.cast_const().cast();
+    if found.is_null() {
+        return Err(LoadError::Symbol("null".to_owned()));
+    }
+    // SAFETY: every version of the table begins with its size.
+    let size = unsafe { (*found).size };
+    let least = offset_of!(abi::PluginTable, save_state);
+    if size < least {
+        return Err(LoadError::Table {
+            found: size,
+            expected: least,
+        });
+    }
+    let mut table = MaybeUninit::<abi::PluginTable>::zeroed();
+    let bytes = size.min(size_of::<abi::PluginTable>());
+    // SAFETY: the table says that it is at least so long, and it is a static of the library's.
+    unsafe { ptr::copy_nonoverlapping(found.cast::<u8>(), table.as_mut_ptr().cast(), bytes) };
+    // SAFETY: what may not be null is within the first version's part, which was copied.
+    Ok(unsafe { table.assume_init() })
 }
 
-fn error_text(error: libloading::Error) -> String {
+pub(super) fn error_text(error: libloading::Error) -> String {
     let mut text = error.to_string();
     if let Some(source) = std::error::Error::source(&error) {
         text = format!("{text}: {source}");
@@ -167,17 +186,13 @@ fn error_text(error: libloading::Error) -> String {
 /// An open library. Only [`Library::close`] closes it: one that is dropped on another way may have
 /// code running, and stays mapped, its address range its own, and its file for debuggers.
 pub(super) struct Library {
-    table: NonNull<abi::PluginTable>,
+    /// `None` until it was found.
+    table: Option<abi::PluginTable>,
     handle: ManuallyDrop<Handle>,
     owner: Arc<Owner>,
     heap: ManuallyDrop<Heap>,
     inspected: ManuallyDrop<Inspected>,
 }
-
-// SAFETY: the table is data that does not change, with functions for any thread.
-unsafe impl Send for Library {}
-// SAFETY: as above.
-unsafe impl Sync for Library {}
 
 impl fmt::Debug for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,8 +202,10 @@ impl fmt::Debug for Library {
 
 impl Library {
     pub(super) fn table(&self) -> &abi::PluginTable {
-        // SAFETY: a static of the library, which is open as long as we are.
-        unsafe { self.table.as_ref() }
+        let Some(table) = &self.table else {
+            unreachable!("found before the library is handed out")
+        };
+        table
     }
 
     pub(super) fn manifest(&self) -> &Manifest {

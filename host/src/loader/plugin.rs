@@ -73,7 +73,7 @@ impl Running {
 }
 
 impl Plugin {
-    fn running(&self) -> &Running {
+    pub(super) fn running(&self) -> &Running {
         let Some(running) = &self.0.running else {
             unreachable!("taken out only when dropped")
         };
@@ -97,6 +97,30 @@ impl Plugin {
         info: &RequestInfo<'_>,
         keep: K,
     ) -> Result<Call<O, K>, CallError> {
+        let body = request::export_body(body, &owner.plugin().running().slots);
+        Self::begin(owner, parts, body, info, keep)
+    }
+
+    /// The same for a request without a body, one of the host's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_without_body<O: PluginOwner, K>(
+        owner: &Arc<O>,
+        parts: &Parts,
+        info: &RequestInfo<'_>,
+        keep: K,
+    ) -> Result<Call<O, K>, CallError> {
+        Self::begin(owner, parts, abi::Body::EMPTY, info, keep)
+    }
+
+    fn begin<O: PluginOwner, K>(
+        owner: &Arc<O>,
+        parts: &Parts,
+        body: abi::Body,
+        info: &RequestInfo<'_>,
+        keep: K,
+    ) -> Result<Call<O, K>, CallError> {
         let running = owner.plugin().running();
         let table = running.library.table();
         let mut raw = abi::Call {
@@ -104,7 +128,6 @@ impl Plugin {
             table: ptr::null(),
         };
         let mut failure = abi::Failure::EMPTY;
-        let body = request::export_body(body, &running.slots);
         let status = request::with_message(parts, info, body, |message| {
             // SAFETY: the ABI: the app is running, and all messages live through the call.
             unsafe { (table.call)(running.app.0, message, &raw mut raw, &raw mut failure) }

@@ -64,6 +64,8 @@ pub struct RequestInfo<'a> {
     pub uri: Option<&'a str>,
     /// The request target as it came in.
     pub original_uri: &'a Uri,
+    /// What was taken off it: one of the app's mounts.
+    pub mount: &'a str,
     /// Who sent it.
     pub peer: Peer,
     /// The host's number for it.
@@ -112,6 +114,7 @@ pub(super) fn with_message<R>(
         peer: info.peer.to_abi(),
         request_id: info.id,
         body,
+        mount: abi::Slice::lend(info.mount.as_bytes()),
     })
 }
 

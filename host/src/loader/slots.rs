@@ -104,6 +104,15 @@ impl LazySlot {
         if waker::is_own(waker) {
             return waker::with_lent(waker, poll);
         }
+        self.poll_kept(waker, poll)
+    }
+
+    /// The same for machinery that keeps the waker beyond the host's own poll, if there is one.
+    pub(super) fn poll_kept<R>(
+        &mut self,
+        waker: &abi::Waker,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
         let registered = self.registered.get_or_insert_with(|| self.slots.register());
         registered.slot.put(waker::keep(waker));
         let polled = poll(&mut Context::from_waker(&registered.waker));

@@ -187,7 +187,7 @@ fn a_manifest_decides() {
 #[test]
 fn a_newer_minor_abi_is_accepted() {
     let sample = Sample::new();
-    let newer = manifest().replace(&format!("abi={ABI_MAJOR}.0"), &format!("abi={ABI_MAJOR}.9"));
+    let newer = manifest().replace(&format!("abi={ABI_MAJOR}.1"), &format!("abi={ABI_MAJOR}.9"));
     assert_eq!(
         take(sample.plugin(&newer)).unwrap().manifest().abi,
         (ABI_MAJOR, 9)

@@ -14,7 +14,7 @@ fn a_good_plugin_is_told_of_in_aligned_lines() {
         "{text}"
     );
     assert!(
-        text.contains("  abi         1.0 (this host: 1.0)\n"),
+        text.contains("  abi         1.1 (this host: 1.1)\n"),
         "{text}"
     );
     assert!(text.ends_with('\n') && !text.contains("warning"), "{text}");
@@ -28,12 +28,12 @@ fn a_refused_plugin_is_told_of_with_reason_remedy_and_manifest() {
     assert!(!report.accepted());
     let text = report.to_string();
     assert!(
-        text.contains("  reason      it speaks plugin ABI 9.0"),
+        text.contains("  reason      it speaks plugin ABI 9.1"),
         "{text}"
     );
     assert!(text.contains("  remedy      update replug"), "{text}");
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["manifest"]["abi"], "9.0");
+    assert_eq!(json["manifest"]["abi"], "9.1");
     assert_eq!(json["verdict"]["verdict"], "refused");
     assert_eq!(json["path"], path.to_str().unwrap());
 }
