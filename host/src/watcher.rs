@@ -12,15 +12,20 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use notify::Event;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     task::JoinHandle,
 };
 
+pub use self::tracked::{Arrangement, Tracked};
+pub(crate) use self::watching::is_library;
 use self::{
     directories::Directories,
     watching::{Origin, Watching},
@@ -33,6 +38,7 @@ mod route;
 mod signal;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod watching;
 
 /// What happened to an artifact.
@@ -43,12 +49,21 @@ pub enum WatchEvent {
     Changed(ArtifactPath),
     /// It is gone, and did not come back for half a second.
     Removed(ArtifactPath),
+    /// Files that belong to it changed, came or went, and it did not.
+    Tracked {
+        /// The artifact.
+        artifact: ArtifactPath,
+        /// The files.
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Watches artifacts, and stops when dropped.
 #[derive(Debug)]
 pub struct Watcher {
     watching: Arc<Mutex<Watching>>,
+    /// Something is to be waited for that was not before.
+    wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -63,9 +78,22 @@ impl Watcher {
         let (forward, events) = unbounded_channel();
         let directories =
             Directories::new(forward).map_err(|reason| WatchError::Start { reason })?;
+        Ok(Self::start(directories, events, sender))
+    }
+
+    fn start(
+        directories: Directories,
+        events: UnboundedReceiver<notify::Result<Event>>,
+        sender: UnboundedSender<WatchEvent>,
+    ) -> Self {
         let watching = Arc::new(Mutex::new(Watching::new(directories, sender)));
-        let task = tokio::spawn(run(Arc::clone(&watching), events));
-        Ok(Self { watching, task })
+        let wake = Arc::<Notify>::default();
+        let task = tokio::spawn(run(Arc::clone(&watching), events, Arc::clone(&wake)));
+        Self {
+            watching,
+            wake,
+            task,
+        }
     }
 
     /// Watches an artifact, which need not exist yet. What it is now is not reported; what it
@@ -80,6 +108,21 @@ impl Watcher {
     /// Stops watching an artifact. One in a folder is found again at its next change.
     pub fn unwatch(&self, path: &ArtifactPath) {
         self.lock().remove(path);
+    }
+
+    /// Says how an artifact is watched, and what belongs to it, in the place of what was said
+    /// before. From now on its changes and those of what belongs to it are reported as one, when
+    /// they have come to rest.
+    pub fn arrange(&self, path: &ArtifactPath, arrangement: Arrangement) {
+        self.lock().arrange(path, arrangement, Instant::now());
+        self.wake.notify_one();
+    }
+
+    /// Looks at folders and artifacts so often, too, whether there are events or not: for file
+    /// systems that tell of none. Zero: never.
+    pub fn poll_all(&self, every: Duration) {
+        self.lock().poll_all(every, Instant::now());
+        self.wake.notify_one();
     }
 
     /// Says that what was reported of that artifact could not be read: then a mere `chmod`, which
@@ -131,7 +174,11 @@ enum Input {
     Deadline,
 }
 
-async fn run(watching: Arc<Mutex<Watching>>, mut events: UnboundedReceiver<notify::Result<Event>>) {
+async fn run(
+    watching: Arc<Mutex<Watching>>,
+    mut events: UnboundedReceiver<notify::Result<Event>>,
+    wake: Arc<Notify>,
+) {
     loop {
         let deadline = lock(&watching).deadline();
         let input = tokio::select! {
@@ -142,6 +189,7 @@ async fn run(watching: Arc<Mutex<Watching>>, mut events: UnboundedReceiver<notif
                 None => return,
             },
             () = until(deadline) => Input::Deadline,
+            () = wake.notified() => continue,
         };
         let now = Instant::now();
         let mut watching = lock(&watching);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Event, RecursiveMode};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::signal;
@@ -14,10 +14,17 @@ use super::signal;
 ///
 /// The system gives two paths of one directory the same watch, and `notify` then tells all events
 /// by the path that came last (notify#572); real paths are one per directory.
-#[derive(Debug)]
 pub(super) struct Directories {
-    backend: RecommendedWatcher,
+    backend: Box<dyn notify::Watcher + Send>,
     watched: HashSet<PathBuf>,
+}
+
+impl std::fmt::Debug for Directories {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directories")
+            .field("watched", &self.watched)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Directories {
@@ -30,9 +37,18 @@ impl Directories {
             }
         })?;
         Ok(Self {
-            backend,
+            backend: Box::new(backend),
             watched: HashSet::new(),
         })
+    }
+
+    /// Ones that no event ever comes of, as on a file system that tells of none.
+    #[cfg(test)]
+    pub(super) fn deaf() -> Self {
+        Self {
+            backend: Box::new(notify::NullWatcher),
+            watched: HashSet::new(),
+        }
     }
 
     /// Watches a directory. `Ok(true)`: it was not watched before, so that what happened in it

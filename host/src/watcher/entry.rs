@@ -175,6 +175,26 @@ impl Entry {
         None
     }
 
+    /// It is looked at without an event. Who waits for it goes on waiting.
+    pub(super) fn poll(&mut self, look: Look, now: Instant) -> Option<Outcome> {
+        match (&self.phase, look) {
+            (Phase::Settled, Look::Present { fingerprint, .. })
+                if self
+                    .reported
+                    .as_ref()
+                    .is_some_and(|it| it.fingerprint == fingerprint) =>
+            {
+                None
+            }
+            (Phase::Settled, Look::Present { fingerprint, .. }) if !is_old(&fingerprint) => {
+                self.wait(fingerprint, false, now);
+                None
+            }
+            (Phase::Settled, _) => self.on(Evidence::Appeared, look, now),
+            _ => None,
+        }
+    }
+
     /// The deadline has come.
     pub(super) fn expire(&mut self, look: Look, now: Instant) -> Option<Outcome> {
         match (&self.phase, look) {

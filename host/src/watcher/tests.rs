@@ -8,16 +8,17 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::timeout,
 };
 
-use super::{WatchEvent, Watcher};
+use super::{WatchEvent, Watcher, directories::Directories};
 use crate::id::ArtifactPath;
 
 mod files;
 mod folders;
 mod links;
+mod tracked;
 mod writers;
 
 /// Longer than any event takes; only a failed test waits for it.
@@ -30,6 +31,8 @@ struct Scene {
     events: UnboundedReceiver<WatchEvent>,
     sentinel: ArtifactPath,
     rounds: usize,
+    /// Where nothing comes from; closed, it would end the watcher.
+    _system: Option<UnboundedSender<notify::Result<notify::Event>>>,
 }
 
 impl Scene {
@@ -45,6 +48,24 @@ impl Scene {
             events,
             sentinel,
             rounds: 0,
+            _system: None,
+        }
+    }
+
+    /// The same where the system tells of nothing.
+    fn deaf() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, events) = unbounded_channel();
+        let (never, nothing) = unbounded_channel();
+        let watcher = Watcher::start(Directories::deaf(), nothing, sender);
+        let sentinel = ArtifactPath::new(dir.path().join("sentinel")).unwrap();
+        Self {
+            dir,
+            watcher,
+            events,
+            sentinel,
+            rounds: 0,
+            _system: Some(never),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use notify::Event;
@@ -17,7 +17,12 @@ use super::{
     route::Route,
     signal::{self, Signal},
 };
+mod belongings;
+mod sets;
+
 use crate::id::ArtifactPath;
+use belongings::Arranged;
+use sets::Sets;
 
 /// After so many rounds the paths change faster than they can be followed; events of the
 /// directories watched by then start the next attempt.
@@ -30,13 +35,21 @@ pub(super) struct Watching {
     sender: UnboundedSender<WatchEvent>,
     artifacts: HashMap<ArtifactPath, Artifact>,
     folders: HashMap<ArtifactPath, Route>,
+    arranged: HashMap<ArtifactPath, Arranged>,
+    sets: Sets,
+    /// How often folders are looked at without an event; zero: never.
+    poll_all: Duration,
+    next_folder_poll: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Artifact {
     entry: Entry,
     route: Route,
-    origin: Origin,
+    /// `None`: it is only followed.
+    origin: Option<Origin>,
+    /// Artifacts that track it.
+    followers: HashSet<ArtifactPath>,
 }
 
 /// Who wants an artifact watched.
@@ -57,13 +70,23 @@ impl Watching {
             sender,
             artifacts: HashMap::new(),
             folders: HashMap::new(),
+            arranged: HashMap::new(),
+            sets: Sets::default(),
+            poll_all: Duration::ZERO,
+            next_folder_poll: None,
         }
+    }
+
+    /// Looks at folders and all artifacts so often, too, whether there are events or not.
+    pub(super) fn poll_all(&mut self, every: Duration, now: Instant) {
+        self.poll_all = every;
+        self.next_folder_poll = (!every.is_zero()).then(|| now + every);
     }
 
     pub(super) fn add(&mut self, path: ArtifactPath, origin: Origin) -> Result<(), WatchError> {
         if let Some(known) = self.artifacts.get_mut(&path) {
-            if known.origin == Origin::Folder {
-                known.origin = origin;
+            if matches!(known.origin, None | Some(Origin::Folder)) {
+                known.origin = Some(origin);
             }
             return Ok(());
         }
@@ -75,7 +98,8 @@ impl Watching {
             Artifact {
                 entry,
                 route,
-                origin,
+                origin: Some(origin),
+                followers: HashSet::new(),
             },
         );
         Ok(())
@@ -97,7 +121,7 @@ impl Watching {
 
     pub(super) fn set_files(&mut self, files: HashSet<ArtifactPath>) -> Result<(), WatchError> {
         self.artifacts
-            .retain(|path, it| it.origin != Origin::File || files.contains(path));
+            .retain(|path, it| it.origin != Some(Origin::File) || files.contains(path));
         let mut result = Ok(());
         for path in files {
             result = result.and(self.add(path, Origin::File));
@@ -108,6 +132,13 @@ impl Watching {
 
     pub(super) fn remove(&mut self, path: &ArtifactPath) {
         self.artifacts.remove(path);
+        self.arranged.remove(path);
+        self.sets.forget(path);
+        for it in self.artifacts.values_mut() {
+            it.followers.remove(path);
+        }
+        self.artifacts
+            .retain(|_, it| it.origin.is_some() || !it.followers.is_empty());
         self.prune();
     }
 
@@ -123,6 +154,8 @@ impl Watching {
         self.artifacts
             .values()
             .filter_map(|it| it.entry.deadline())
+            .chain(self.sets.deadline())
+            .chain(self.next_poll())
             .min()
     }
 
@@ -159,6 +192,7 @@ impl Watching {
         self.rescan_folders(folders, evidence, now);
         self.discover(at, evidence, now);
         self.rejudge(|it| passes(&it.route), evidence, now);
+        self.rediscover(at, evidence, now);
     }
 
     /// Events were lost: looks at everything.
@@ -167,14 +201,22 @@ impl Watching {
         let folders = self.folders.keys().cloned().collect();
         self.rescan_folders(folders, Evidence::Appeared, now);
         self.rejudge(|_| true, Evidence::Appeared, now);
+        self.rediscover(Path::new("/"), Evidence::Appeared, now);
     }
 
     /// Looks at what was waited for.
     pub(super) fn expire(&mut self, now: Instant) {
         let due = |it: &Artifact| it.entry.deadline().is_some_and(|deadline| deadline <= now);
         for path in self.paths(due) {
-            self.decide(&path, |entry, look| entry.expire(look, now));
+            self.decide(&path, |entry, look| entry.expire(look, now), now);
         }
+        self.poll(now);
+        let mut sets = std::mem::take(&mut self.sets);
+        for event in sets.ended(now, |path| self.is_busy(path)) {
+            // Nobody receives any more: the host is shutting down.
+            let _ = self.sender.send(event);
+        }
+        self.sets = sets;
     }
 
     /// Whether a path is a library in a folder that nobody knew of.
@@ -214,10 +256,11 @@ impl Watching {
         let artifact = Artifact {
             entry: Entry::unknown(),
             route,
-            origin: Origin::Folder,
+            origin: Some(Origin::Folder),
+            followers: HashSet::new(),
         };
         self.artifacts.insert(path.clone(), artifact);
-        self.decide(&path, |entry, look| entry.on(evidence, look, now));
+        self.decide(&path, |entry, look| entry.on(evidence, look, now), now);
     }
 
     /// Follows the paths of some artifacts anew, and looks at what they lead to.
@@ -228,7 +271,7 @@ impl Watching {
             if let Some(artifact) = self.artifacts.get_mut(path) {
                 artifact.route = route;
             }
-            self.decide(path, |entry, look| entry.on(evidence, look, now));
+            self.decide(path, |entry, look| entry.on(evidence, look, now), now);
         }
         if !paths.is_empty() {
             self.prune();
@@ -237,7 +280,7 @@ impl Watching {
 
     fn judge(&mut self, which: impl Fn(&Artifact) -> bool, evidence: Evidence, now: Instant) {
         for path in self.paths(which) {
-            self.decide(&path, |entry, look| entry.on(evidence, look, now));
+            self.decide(&path, |entry, look| entry.on(evidence, look, now), now);
         }
     }
 
@@ -250,22 +293,54 @@ impl Watching {
         &mut self,
         path: &ArtifactPath,
         step: impl FnOnce(&mut Entry, Look) -> Option<Outcome>,
+        now: Instant,
     ) {
         let Some(artifact) = self.artifacts.get_mut(path) else {
             return;
         };
-        let event = match step(&mut artifact.entry, Look::at(path.as_path())) {
-            Some(Outcome::Changed) => Some(WatchEvent::Changed(path.clone())),
-            Some(Outcome::Removed) => Some(WatchEvent::Removed(path.clone())),
-            None => None,
+        let outcome = step(&mut artifact.entry, Look::at(path.as_path()));
+        let (origin, followers) = (artifact.origin, artifact.followers.clone());
+        if origin == Some(Origin::Folder) && artifact.entry.is_void() {
+            artifact.origin = None;
+            if followers.is_empty() {
+                self.artifacts.remove(path);
+            }
+        }
+        let Some(outcome) = outcome else {
+            return;
         };
-        if artifact.origin == Origin::Folder && artifact.entry.is_void() {
-            self.artifacts.remove(path);
+        if outcome == Outcome::Removed && origin.is_none() {
+            // It may come again under this name, or never: a directory's are found anew.
+            let named = followers
+                .iter()
+                .filter_map(|follower| self.arranged.get(follower))
+                .any(|arranged| arranged.names(path.as_path()));
+            if !named {
+                self.artifacts.remove(path);
+            }
         }
-        if let Some(event) = event {
-            // Nobody receives any more: the host is shutting down.
-            let _ = self.sender.send(event);
+        for follower in followers {
+            if let Some(arranged) = self.arranged.get(&follower) {
+                let file = path.as_path().to_owned();
+                self.sets.add(&follower, Some(file), arranged.settle, now);
+            }
         }
+        if origin.is_none() {
+            return;
+        }
+        let arranged = self.arranged.get(path).filter(|it| it.tracks());
+        let event = match (outcome, arranged) {
+            (Outcome::Changed, Some(arranged)) => {
+                return self.sets.add(path, None, arranged.settle, now);
+            }
+            (Outcome::Changed, None) => WatchEvent::Changed(path.clone()),
+            (Outcome::Removed, _) => {
+                self.sets.forget(path);
+                WatchEvent::Removed(path.clone())
+            }
+        };
+        // Nobody receives any more: the host is shutting down.
+        let _ = self.sender.send(event);
     }
 
     /// Follows a path until every directory on the way is watched, and was before it was passed.
@@ -283,7 +358,7 @@ impl Watching {
                     }
                     // Only what happens to the nearest one must be seen. A parent may be closed to
                     // us, and is seldom renamed.
-                    Err(reason) if index == 0 => {
+                    Err(reason) if index == 0 && self.poll_all.is_zero() => {
                         let (path, dir) = (path.clone(), dir.to_owned());
                         return Err(WatchError::Directory { path, dir, reason });
                     }
@@ -310,6 +385,8 @@ impl Watching {
     fn prune(&mut self) {
         let artifacts = self.artifacts.values().map(|it| &it.route);
         let folders = self.folders.values();
+        let tracked = self.arranged.values().flat_map(|it| &it.routes);
+        let folders = folders.chain(tracked);
         let insides = folders.clone().filter_map(|route| route.end.as_deref());
         let wanted: HashSet<&Path> = artifacts
             .chain(folders)
@@ -326,7 +403,7 @@ fn is_link(path: &Path) -> bool {
 }
 
 /// Whether a file in a folder is to be an app: hidden names are other programs' temporary files.
-fn is_library(path: &Path) -> bool {
+pub(crate) fn is_library(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
