@@ -1,19 +1,25 @@
 //! What the host is to do, validated.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::id::AppName;
 
+mod app;
 mod control;
+mod file;
 mod listen;
 mod mount;
+mod option;
 mod size;
 
+pub use app::{AppConfig, AppOptions, Policy};
 pub use control::ControlSocket;
+pub use file::{ConfigFile, FileApp, FileError, Problem, USUAL};
 pub use listen::{ListenAddress, ListenAddressError};
 pub use mount::{Mount, MountError};
+pub use option::{KEYS, OptionError};
 pub use size::{ByteSize, ByteSizeError};
 
 /// Everything `replug serve` needs to know.
@@ -28,11 +34,11 @@ pub struct Config {
     /// Where private copies of artifacts are made; `None`: the system's temporary directory.
     pub staging_dir: Option<PathBuf>,
     /// What holds for every app.
-    pub defaults: AppDefaults,
-    /// Memory limits of apps that have one of their own, in bytes; 0: none.
-    pub memory_limits: BTreeMap<AppName, u64>,
-    /// Settings handed to apps, by name.
-    pub settings: BTreeMap<AppName, Map<String, Value>>,
+    pub defaults: AppOptions,
+    /// What holds for some, by name.
+    pub apps: BTreeMap<AppName, AppConfig>,
+    /// Where the state that apps hand over is kept across restarts of the host; `None`: it is not.
+    pub state_dir: Option<PathBuf>,
     /// Where commands reach this host; `None`: nowhere.
     pub control: Option<ControlSocket>,
 }
@@ -44,50 +50,25 @@ pub struct Source {
     pub path: PathBuf,
     /// Where to mount it, if that was said.
     pub mount: Option<Mount>,
-}
-
-/// What holds for every app.
-#[derive(Clone, Copy, Debug)]
-pub struct AppDefaults {
-    /// How long requests of an old generation may go on before they are cut.
-    pub drain: Duration,
-    /// How long an app may take to set itself up.
-    pub setup_timeout: Duration,
-    /// How long its cleanup hooks may take together.
-    pub cleanup_timeout: Duration,
-    /// Whether plugins built with `panic = "abort"` are taken: any panic in one ends the host.
-    pub allow_panic_abort: bool,
-    /// So many old generations of an app may stay loaded before its reloads are refused; 0: any
-    /// number.
-    pub max_quarantined: usize,
-    /// Bytes that a generation may have in use on its heap; 0: any number.
-    pub memory_limit: u64,
-}
-
-impl Default for AppDefaults {
-    fn default() -> Self {
-        Self {
-            drain: Duration::from_secs(30),
-            setup_timeout: Duration::from_secs(30),
-            cleanup_timeout: Duration::from_secs(5),
-            allow_panic_abort: false,
-            max_quarantined: 8,
-            memory_limit: 0,
-        }
-    }
+    /// Its name, if that was said: else its manifest's.
+    pub name: Option<AppName>,
 }
 
 impl Config {
-    /// How many bytes of memory a generation of an app may have in use; `None`: any number.
+    /// What holds for an app.
     #[must_use]
-    pub fn memory_limit_of(&self, name: &AppName) -> Option<u64> {
-        let own = self.memory_limits.get(name).copied();
-        Some(own.unwrap_or(self.defaults.memory_limit)).filter(|bytes| *bytes > 0)
+    pub fn options_of(&self, name: &AppName) -> &AppOptions {
+        self.apps
+            .get(name)
+            .map_or(&self.defaults, |app| &app.options)
     }
 
     /// The settings of an app; empty if there are none.
     #[must_use]
     pub fn settings_of(&self, name: &AppName) -> Map<String, Value> {
-        self.settings.get(name).cloned().unwrap_or_default()
+        self.apps
+            .get(name)
+            .map(|app| app.settings.clone())
+            .unwrap_or_default()
     }
 }

@@ -1,0 +1,314 @@
+//! `replug.toml`: what an operator wants, written down.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+mod problem;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use problem::{FileError, Problem};
+
+use super::{AppOptions, ListenAddress, Mount, OptionError, option::KEYS};
+use crate::id::AppName;
+use problem::Problems;
+
+/// The file that is read unless another is named.
+pub const USUAL: &str = "replug.toml";
+
+/// A configuration file, read and found to be right. Paths in it are absolute, or begin in the
+/// directory that it stands in.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `server.listen`
+    pub listen: Option<Vec<ListenAddress>>,
+    /// `server.threads`
+    pub threads: Option<NonZeroUsize>,
+    /// `server.staging-dir`
+    pub staging_dir: Option<PathBuf>,
+    /// `server.state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// `server.control`: a path, or `none`.
+    pub control: Option<PathBuf>,
+    /// `plugins.dirs`
+    pub dirs: Vec<PathBuf>,
+    /// `[defaults]`
+    pub defaults: Vec<(String, Value)>,
+    /// `[apps.NAME]`
+    pub apps: BTreeMap<AppName, FileApp>,
+}
+
+/// `[apps.NAME]`
+#[derive(Clone, Debug, Default)]
+pub struct FileApp {
+    /// Its artifact.
+    pub path: Option<PathBuf>,
+    /// Where to mount it.
+    pub mount: Option<Mount>,
+    /// What is set for it.
+    pub options: Vec<(String, Value)>,
+    /// What it is handed.
+    pub settings: Map<String, Value>,
+}
+
+const TABLES: &[&str] = &["server", "plugins", "defaults", "apps", "groups"];
+const SERVER: &[&str] = &["listen", "threads", "staging-dir", "state-dir", "control"];
+const PLUGINS: &[&str] = &["dirs"];
+
+impl ConfigFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or something in it is wrong; all that is wrong is named, with its
+    /// place.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let unreadable = |reason: io::Error| FileError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
+        Self::parse(&absolute, &text).map_err(|problems| FileError::Wrong {
+            path: path.to_owned(),
+            problems,
+        })
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            problems.add(error.span(), error.message());
+        }
+        let mut file = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        if problems.is_empty() {
+            Reader {
+                dir: path.parent().unwrap_or(Path::new("/")),
+                file: &mut file,
+                problems: &mut problems,
+            }
+            .top(table.get_ref());
+        }
+        problems.into_result().map(|()| file)
+    }
+}
+
+struct Reader<'a, 't> {
+    dir: &'a Path,
+    file: &'a mut ConfigFile,
+    problems: &'a mut Problems<'t>,
+}
+
+type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
+
+impl Reader<'_, '_> {
+    fn top(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            match &**key.get_ref() {
+                "server" => self.each(key, value, SERVER, Self::server),
+                "plugins" => self.each(key, value, PLUGINS, Self::plugins),
+                "defaults" => self.each(key, value, KEYS, |this, key, value| {
+                    let option = this.option(key, value)?;
+                    this.file.defaults.push(option);
+                    Ok(())
+                }),
+                "apps" => self.apps(key, value),
+                "groups" => self.problems.add(
+                    Some(key.span()),
+                    "`groups`: this version has no process groups; remove the table",
+                ),
+                other => {
+                    let error = OptionError::unknown(other, TABLES);
+                    self.problems.add(Some(key.span()), &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Does `read` with each entry of a table.
+    fn each(
+        &mut self,
+        name: &Key<'_>,
+        table: &Spanned<DeValue<'_>>,
+        known: &[&str],
+        mut read: impl FnMut(&mut Self, &str, &Spanned<DeValue<'_>>) -> Result<(), OptionError>,
+    ) {
+        let Some(table) = self.table(name, table) else {
+            return;
+        };
+        for (key, value) in table {
+            let text = key.get_ref();
+            let result = if known.contains(&&**text) {
+                read(self, text, value).map_err(|error| (error, value.span()))
+            } else {
+                Err((OptionError::unknown(text, known), key.span()))
+            };
+            if let Err((error, span)) = result {
+                self.problems.add(Some(span), &error.to_string());
+            }
+        }
+    }
+
+    fn table<'v, 'i>(
+        &mut self,
+        name: &Key<'_>,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Option<&'v DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let text = format!("`{0}` must be a table: [{0}]", name.get_ref());
+            self.problems.add(Some(name.span()), &text);
+        }
+        table
+    }
+
+    fn server(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), OptionError> {
+        let value = value::to_json(value.get_ref());
+        match key {
+            "listen" => {
+                let expected = "a list of HOST:PORT and unix:PATH";
+                let wrong =
+                    |more: &str| OptionError::wrong(key, &value, format!("{expected}{more}"));
+                let list = value.as_array().ok_or_else(|| wrong(""))?;
+                let mut addresses = Vec::new();
+                for address in list {
+                    let text = address.as_str().ok_or_else(|| wrong(""))?;
+                    let address = text.parse::<ListenAddress>();
+                    addresses.push(address.map_err(|error| wrong(&format!(": {error}")))?);
+                }
+                if addresses.is_empty() {
+                    return Err(wrong(", with one at least"));
+                }
+                self.file.listen = Some(addresses);
+            }
+            "threads" => {
+                let number = value
+                    .as_u64()
+                    .and_then(|number| usize::try_from(number).ok());
+                let number = number.and_then(NonZeroUsize::new);
+                let wrong = || OptionError::wrong(key, &value, "a whole number from 1");
+                self.file.threads = Some(number.ok_or_else(wrong)?);
+            }
+            "staging-dir" => self.file.staging_dir = Some(self.path(key, &value)?),
+            "state-dir" => self.file.state_dir = Some(self.path(key, &value)?),
+            _ => {
+                self.file.control = Some(match value.as_str() {
+                    Some("none") => PathBuf::from("none"),
+                    _ => self.path(key, &value)?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn plugins(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), OptionError> {
+        let value = value::to_json(value.get_ref());
+        let wrong = || OptionError::wrong(key, &value, "a list of directories");
+        for dir in value.as_array().ok_or_else(wrong)? {
+            let dir = self.path(key, dir)?;
+            self.file.dirs.push(dir);
+        }
+        Ok(())
+    }
+
+    fn path(&self, key: &str, value: &Value) -> Result<PathBuf, OptionError> {
+        let text = value.as_str().filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| OptionError::wrong(key, value, "a path"))?;
+        Ok(self.dir.join(text))
+    }
+
+    /// An app's setting, tried out on options of nobody's.
+    fn option(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(String, Value), OptionError> {
+        let value = value::to_json(value.get_ref());
+        AppOptions::default().set(key, &value, self.dir)?;
+        Ok((key.to_owned(), value))
+    }
+
+    fn apps(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) {
+        let Some(table) = self.table(key, value) else {
+            return;
+        };
+        let known: Vec<&str> = ["path", "mount", "settings"]
+            .into_iter()
+            .chain(KEYS.iter().copied())
+            .collect();
+        // By line, so that the second of two is the one that is named.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let name = match AppName::try_from(&**key.get_ref()) {
+                Ok(name) => name,
+                Err(error) => {
+                    self.problems.add(Some(key.span()), &error.to_string());
+                    continue;
+                }
+            };
+            let mut app = FileApp::default();
+            self.each(key, value, &known, |this, key, value| {
+                match key {
+                    "path" => {
+                        let path = this.path(key, &value::to_json(value.get_ref()))?;
+                        app.path = Some(path);
+                    }
+                    "mount" => {
+                        let json = value::to_json(value.get_ref());
+                        let text = json.as_str();
+                        let text = text.ok_or_else(|| OptionError::wrong(key, &json, "a path"))?;
+                        let mount = text.parse::<Mount>();
+                        let wrong =
+                            |error| OptionError::wrong(key, &json, format!("a mount: {error}"));
+                        app.mount = Some(mount.map_err(wrong)?);
+                    }
+                    "settings" => {
+                        let json = value::to_json(value.get_ref());
+                        let Value::Object(settings) = json else {
+                            return Err(OptionError::wrong(key, &json, "a table"));
+                        };
+                        app.settings = settings;
+                    }
+                    _ => app.options.push(this.option(key, value)?),
+                }
+                Ok(())
+            });
+            self.one_of_a_kind(&name, &app, key);
+            self.file.apps.insert(name, app);
+        }
+    }
+
+    /// No two apps have one artifact, or one mount.
+    fn one_of_a_kind(&mut self, name: &AppName, app: &FileApp, key: &Key<'_>) {
+        for (other, before) in &self.file.apps {
+            let same = [
+                ("path", app.path.is_some() && app.path == before.path),
+                ("mount", app.mount.is_some() && app.mount == before.mount),
+            ];
+            for (what, _) in same.iter().filter(|(_, same)| *same) {
+                let text = format!(
+                    "apps `{other}` and `{name}` have the same {what}; give one of \
+                                    them another"
+                );
+                self.problems.add(Some(key.span()), &text);
+            }
+        }
+    }
+}
