@@ -1,0 +1,165 @@
+//! What apps hand from one generation to the next, kept while none of theirs is there to keep it.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+mod file;
+mod folder;
+
+use crate::{id::ArtifactPath, loader::Snapshot};
+use folder::Folder;
+
+/// The last state of each app: in memory, and on disk if there is a directory for it.
+#[derive(Debug)]
+pub struct StateStore {
+    folder: Option<Folder>,
+    known: Mutex<HashMap<ArtifactPath, Kept>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    /// Which generation of this run of the host saved it; 0: one of an earlier run.
+    serial: u64,
+    snapshot: Snapshot,
+}
+
+/// Why a state cannot be kept, or had back.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be had.
+    #[error("cannot keep apps' state in {}: {reason}", dir.display())]
+    Folder {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// Another host uses it.
+    #[error("another host keeps its apps' state in {}", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot keep the state of {app} in {}: {reason}", file.display())]
+    File {
+        /// The app's artifact.
+        app: ArtifactPath,
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// What is in a file is not what was written to it.
+    #[error("the state of {app} is damaged ({reason}); it was set aside as {}", file.display())]
+    Damaged {
+        /// The app's artifact.
+        app: ArtifactPath,
+        /// Where it is now.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl StateError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "name a directory of the host's user with --state-dir",
+            Self::InUse { .. } => "give each host a --state-dir of its own",
+            Self::File { .. } => "free some space there, and see to it that the host may write",
+            Self::Damaged { .. } => {
+                "have the app begin anew (it does, at its next load), or put a good copy of the \
+                 file in its place"
+            }
+        }
+    }
+}
+
+impl StateStore {
+    /// A store that keeps files in `dir`, which is made if it is not there; `None`: in memory only.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or locked.
+    pub fn open(dir: Option<&Path>) -> Result<Self, StateError> {
+        Ok(Self {
+            folder: dir.map(Folder::open).transpose()?,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The state that the last generation of an app left. Blocks on the disk the first time.
+    ///
+    /// # Errors
+    /// When there is a file, and it cannot be read or is damaged. A damaged one is set aside, so
+    /// that the next call finds none.
+    pub fn get(&self, app: &ArtifactPath) -> Result<Option<Snapshot>, StateError> {
+        if let Some(kept) = self.lock().get(app) {
+            return Ok(Some(kept.snapshot.clone()));
+        }
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let found = folder.read(app)?;
+        if let Some(snapshot) = &found {
+            let kept = Kept {
+                serial: 0,
+                snapshot: snapshot.clone(),
+            };
+            self.lock().entry(app.clone()).or_insert(kept);
+        }
+        Ok(found)
+    }
+
+    /// Keeps what the generation of that serial saved, unless a later one has saved already. Blocks
+    /// on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is kept in memory then, and the file is as it was.
+    pub fn put(
+        &self,
+        app: &ArtifactPath,
+        serial: u64,
+        snapshot: &Snapshot,
+    ) -> Result<(), StateError> {
+        {
+            let mut known = self.lock();
+            if known.get(app).is_some_and(|kept| kept.serial > serial) {
+                return Ok(());
+            }
+            let snapshot = snapshot.clone();
+            known.insert(app.clone(), Kept { serial, snapshot });
+        }
+        match &self.folder {
+            Some(folder) => folder.write(app, serial, snapshot),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes all that is known to another directory: for a host that replaces itself, and keeps
+    /// no files else.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn copy_to(&self, dir: &Path) -> Result<(), StateError> {
+        let folder = Folder::open(dir)?;
+        let known = self.lock().clone();
+        for (app, kept) in known {
+            folder.write(&app, kept.serial, &kept.snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ArtifactPath, Kept>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
