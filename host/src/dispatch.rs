@@ -1,8 +1,11 @@
 //! A request's way through the host: route → lease → call → response.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{Request, Uri, uri::PathAndQuery};
@@ -21,6 +24,9 @@ pub use body::DispatchBody;
 pub use connection::Connection;
 
 use crate::{
+    app::Entry,
+    config::Mount,
+    generation::Lease,
     loader::{Peer, Plugin, RequestInfo},
     router::Router,
 };
@@ -50,32 +56,33 @@ impl Dispatcher {
         let peer = connection.peer;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let routed = self.router.route(request.uri().path());
-        let Some((lease, uri)) = routed.and_then(|routed| {
-            let lease = routed.app().lease()?;
-            Some((lease, strip(request.uri(), routed.rest)))
+        let Some((entry, target)) = routed.map(|routed| {
+            let uri = strip(request.uri(), routed.rest);
+            let mount = routed.other_mount().cloned();
+            (routed.app().enter(), Target { uri, mount })
         }) else {
             return self.own_page(request, peer);
         };
-        if lease.is_exhausted() {
-            return Answer::now(Failure::Exhausted.into_response(&lease, id));
-        }
-        if upgrade::wanted(&request) {
-            return Answer::other(async move {
-                upgrade::tunnel(request, &lease, uri.as_deref(), peer, id)
-                    .await
-                    .unwrap_or_else(|failure| failure.into_response(&lease, id))
-            });
-        }
-        let (parts, body) = request.into_parts();
-        let info = RequestInfo {
-            uri: uri.as_deref(),
-            original_uri: &parts.uri,
-            peer,
-            id,
-        };
-        match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
-            Ok(call) => Answer::app(call, id),
-            Err(error) => Answer::now(Failure::Call(error).into_response(&lease, id)),
+        let asked = Asked { target, peer, id };
+        match entry {
+            Entry::Lease(lease) => asked.answer(request, lease, &connection.state),
+            Entry::Wait(wait) => {
+                let state = Rc::clone(&connection.state);
+                Answer::other(async move {
+                    let waiting = state.wait();
+                    let admission = wait.lease().await;
+                    drop(waiting);
+                    match admission {
+                        Ok(lease) => {
+                            let Ok(response) = asked.answer(request, lease, &state).await;
+                            response
+                        }
+                        Err(refusal) => failure::turned_away(&refusal, id),
+                    }
+                })
+            }
+            Entry::Refused(refusal) => Answer::now(failure::turned_away(&refusal, id)),
+            Entry::Gone => self.own_page(request, peer),
         }
     }
 
@@ -87,6 +94,63 @@ impl Dispatcher {
             let Ok(response) = answer.await;
             response.map(DispatchBody::own)
         })
+    }
+}
+
+/// A request that an app is to answer, beside what is HTTP's.
+#[derive(Debug)]
+struct Asked {
+    target: Target,
+    peer: Peer,
+    id: u64,
+}
+
+/// What a request is for, within its app.
+#[derive(Debug)]
+struct Target {
+    /// The request target as the app is to see it; `None`: as it came.
+    uri: Option<String>,
+    /// What was taken off it; `None`: the app's main mount.
+    mount: Option<Mount>,
+}
+
+impl Target {
+    fn info<'a>(&'a self, lease: &'a Lease, uri: &'a Uri, peer: Peer, id: u64) -> RequestInfo<'a> {
+        RequestInfo {
+            uri: self.uri.as_deref(),
+            original_uri: uri,
+            mount: self.mount.as_ref().unwrap_or(&lease.mount).as_str(),
+            peer,
+            id,
+        }
+    }
+}
+
+impl Asked {
+    fn answer(
+        self,
+        request: Request<Incoming>,
+        lease: Lease,
+        connection: &Rc<connection::State>,
+    ) -> Answer {
+        let Self { target, peer, id } = self;
+        lease.tally.request();
+        if lease.is_exhausted() {
+            return Answer::now(Failure::Exhausted.into_response(&lease, id));
+        }
+        if upgrade::wanted(&request) {
+            return Answer::other(async move {
+                upgrade::tunnel(request, &lease, &target, peer, id)
+                    .await
+                    .unwrap_or_else(|failure| failure.into_response(&lease, id))
+            });
+        }
+        let (parts, body) = request.into_parts();
+        let info = target.info(&lease, &parts.uri, peer, id);
+        match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
+            Ok(call) => Answer::app(call, id),
+            Err(error) => Answer::now(Failure::Call(error).into_response(&lease, id)),
+        }
     }
 }
 

@@ -13,34 +13,61 @@ use std::{
     time::Instant,
 };
 
+mod pause;
+mod tally;
+
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use pause::{Idle, Paused};
+pub use tally::{Counts, Tally};
+
 use crate::{
+    config::Mount,
     id::{AppName, Digest, GenerationId},
     loader::{Footprint, Plugin, PluginOwner, Running},
     process::OpenedBy,
 };
 
-/// A generation that takes or has taken requests.
-#[derive(Debug)]
-pub struct Generation {
+/// What is known of a generation, whether it takes requests or not.
+#[derive(Clone, Debug)]
+pub struct Facts {
     /// The app's name.
     pub app: AppName,
+    /// The number of its load: unique in one run of the host, and later ones have greater ones.
+    pub load: u64,
+    /// The app's main mount.
+    pub mount: Mount,
     /// Its number.
     pub id: GenerationId,
     /// The digest of the bytes it was loaded from.
     pub digest: Digest,
-    /// When it began to serve.
+    /// When it was ready to serve.
     pub since: Instant,
-    /// Tells generations of one run of the host apart, whatever their app.
-    pub serial: u64,
     /// What it has in the process.
     pub footprint: Footprint,
+    /// What it has answered.
+    pub tally: Arc<Tally>,
+}
+
+/// A generation that takes or has taken requests.
+#[derive(Debug)]
+pub struct Generation {
+    facts: Facts,
+    /// Tells generations of one run of the host apart, whatever their app.
+    pub serial: u64,
     /// New requests are turned away for as long as it uses more memory than it may.
     turns_away: AtomicBool,
     cut: Arc<Cut>,
     plugin: Plugin,
+}
+
+impl std::ops::Deref for Generation {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
 }
 
 impl Generation {
@@ -145,25 +172,19 @@ impl fmt::Debug for Live {
 impl Live {
     /// Makes a plugin that has been set up ready for requests.
     #[must_use]
-    pub fn new(running: Running, app: AppName, id: GenerationId, digest: Digest) -> Self {
+    pub fn new(running: Running, facts: Facts) -> Self {
         let (sender, last) = oneshot::channel();
-        let footprint = running.footprint();
         let plugin = running.share(move |running| {
             // Who owned the generation is gone only when the whole host is; then the process's
             // end is what unloads.
             let _ = sender.send(running);
         });
         let cut = Arc::default();
-        let since = Instant::now();
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
         Self {
             lease: Lease(Arc::new(Generation {
-                app,
-                id,
-                digest,
-                since,
+                facts,
                 serial,
-                footprint,
                 turns_away: AtomicBool::new(false),
                 cut,
                 plugin,

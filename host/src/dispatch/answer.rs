@@ -65,6 +65,9 @@ impl Future for Answer {
         };
         let polled = Pin::new(&mut *call).poll(cx);
         if let Poll::Ready(Ok(response)) = polled {
+            if response.status().is_server_error() {
+                response.body().keep().0.tally.failure();
+            }
             let response = response.map(|body| DispatchBody::plugin(body, request));
             return Poll::Ready(Ok(response));
         }

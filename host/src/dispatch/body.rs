@@ -81,6 +81,7 @@ fn log_failure(of: &Generation, request: u64, error: &BodyError) {
     let (app, generation) = (of.app.as_str(), of.id.get());
     match error {
         BodyError::Panicked(caught) => {
+            of.tally.panic();
             tracing::error!(
                 event = "handler-panicked",
                 app,

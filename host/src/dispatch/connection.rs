@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{generation::Lease, loader::Peer};
@@ -26,13 +27,18 @@ pub(super) type Held = Arc<()>;
 pub struct Connection {
     pub(super) peer: Peer,
     requests: Cell<u64>,
-    state: Rc<State>,
+    /// Told of the first one.
+    first: Notify,
+    pub(super) state: Rc<State>,
     // Ends the watches when the connection ends.
     _over: DropGuard,
 }
 
+/// What requests know of their connection.
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
+    /// Requests that wait for a generation.
+    waiting: Cell<usize>,
     watched: RefCell<Vec<Watched>>,
     cut: CancellationToken,
     over: CancellationToken,
@@ -51,6 +57,7 @@ impl Connection {
     pub fn new(peer: Peer) -> Self {
         let over = CancellationToken::new();
         let state = State {
+            waiting: Cell::new(0),
             watched: RefCell::default(),
             cut: CancellationToken::new(),
             over: over.clone(),
@@ -58,6 +65,7 @@ impl Connection {
         Self {
             peer,
             requests: Cell::new(0),
+            first: Notify::new(),
             state: Rc::new(state),
             _over: over.drop_guard(),
         }
@@ -75,23 +83,37 @@ impl Connection {
     }
 
     pub(super) fn count_request(&self) {
-        self.requests.set(self.requests.get() + 1);
+        if self.requests.replace(self.requests.get() + 1) == 0 {
+            self.first.notify_one();
+        }
     }
 
-    /// Whether an app is answering on it, or has data on the way to the client.
+    /// Waits for the first request.
+    pub async fn asked(&self) {
+        if self.requests() == 0 {
+            self.first.notified().await;
+        }
+    }
+
+    /// Whether an app is answering on it, is waited for, or has data on the way to the client.
     #[must_use]
     pub fn is_answering(&self) -> bool {
+        if self.state.waiting.get() > 0 {
+            return true;
+        }
         let watched = self.state.watched.borrow();
         // One is the connection's own.
         watched
             .iter()
             .any(|watched| Arc::strong_count(&watched.held) > 1)
     }
+}
 
+impl State {
     /// A token to put into everything that comes of this lease. The first for a generation starts
     /// a watch for its cut, so that further ones cost next to nothing.
-    pub(super) fn hold(&self, lease: &Lease) -> Held {
-        let mut watched = self.state.watched.borrow_mut();
+    pub(super) fn hold(self: &Rc<Self>, lease: &Lease) -> Held {
+        let mut watched = self.watched.borrow_mut();
         if let Some(found) = watched
             .iter()
             .find(|watched| watched.serial == lease.serial)
@@ -104,12 +126,28 @@ impl Connection {
             held: Arc::clone(&held),
         });
         tokio::task::spawn_local(watch(
-            Rc::clone(&self.state),
+            Rc::clone(self),
             lease.serial,
             Arc::downgrade(&held),
             lease.cut().token().clone(),
         ));
         held
+    }
+
+    /// Counts a request that waits, until what this returns is dropped.
+    pub(super) fn wait(self: &Rc<Self>) -> Waiting {
+        self.waiting.set(self.waiting.get() + 1);
+        Waiting(Rc::clone(self))
+    }
+}
+
+/// A request of a connection's that waits for a generation.
+#[derive(Debug)]
+pub(super) struct Waiting(Rc<State>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
 

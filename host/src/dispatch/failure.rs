@@ -6,6 +6,7 @@ use replug_plugin::glue::guard::Caught;
 
 use super::body::DispatchBody;
 use crate::{
+    app::Refusal,
     generation::Generation,
     loader::{
         CallError,
@@ -37,6 +38,7 @@ impl Failure {
         let (app, generation) = (of.app.as_str(), of.id.get());
         let (status, text) = match self {
             Self::Call(CallError::Panicked(caught)) => {
+                of.tally.panic();
                 tracing::error!(
                     event = "handler-panicked",
                     app,
@@ -81,14 +83,33 @@ impl Failure {
                 )
             }
         };
-        let mut response = (status, format!("{text} (request {id})\n")).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("0"));
+        // 503 is the host's word, and says nothing of the app's code.
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            of.tally.failure();
         }
-        response.map(DispatchBody::own)
+        page(status, text, id, "0")
     }
+}
+
+/// What a client is told whose request waited for an app in vain.
+pub(super) fn turned_away(refusal: &Refusal, id: u64) -> Response<DispatchBody> {
+    let status = match refusal {
+        Refusal::Gone => StatusCode::NOT_FOUND,
+        Refusal::Failed(_) | Refusal::TimedOut | Refusal::Full => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    tracing::debug!(request = id, "not answered by its app: {refusal}");
+    page(status, &refusal.to_string(), id, "1")
+}
+
+/// `retry`: in how many seconds a client may try again what is answered with 503.
+fn page(status: StatusCode, text: &str, id: u64, retry: &'static str) -> Response<DispatchBody> {
+    let mut response = (status, format!("{text} (request {id})\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static(retry));
+    }
+    response.map(DispatchBody::own)
 }
 
 pub(super) fn log_stack(of: &Generation, request: u64, caught: &Caught) {

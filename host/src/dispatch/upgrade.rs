@@ -9,11 +9,8 @@ use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
 
-use super::{body::DispatchBody, cut::Cut, failure::Failure, origin_form};
-use crate::{
-    generation::Lease,
-    loader::{Peer, RequestInfo},
-};
+use super::{Target, body::DispatchBody, cut::Cut, failure::Failure, origin_form};
+use crate::{generation::Lease, loader::Peer};
 
 /// What may wait in the tunnel, in bytes, each way.
 const TUNNEL_BUFFER: usize = 64 * 1024;
@@ -42,19 +39,14 @@ pub(super) fn wanted<B>(request: &Request<B>) -> bool {
 pub(super) async fn tunnel(
     mut request: Request<Incoming>,
     lease: &Lease,
-    uri: Option<&str>,
+    target: &Target,
     peer: Peer,
     id: u64,
 ) -> Result<Response<DispatchBody>, Failure> {
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let (ours, plugins) = tokio::io::duplex(TUNNEL_BUFFER);
-    let info = RequestInfo {
-        uri,
-        original_uri: &parts.uri,
-        peer,
-        id,
-    };
+    let info = target.info(lease, &parts.uri, peer, id);
     lease.plugin().upgrade(&parts, plugins, &info)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(ours))
         .await
@@ -64,7 +56,7 @@ pub(super) async fn tunnel(
         // Its error is the sender's, or the upgraded stream's, who report it.
         let _ = Cut::new(&connection_lease, connection.with_upgrades()).await;
     });
-    if let Some(uri) = uri {
+    if let Some(uri) = &target.uri {
         parts.uri = origin_form(uri);
     }
     let answer = sender.send_request(Request::from_parts(parts, body));
@@ -73,6 +65,9 @@ pub(super) async fn tunnel(
         .ok_or(Failure::Cut)?
         .map_err(Failure::Tunnel)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status().is_server_error() {
+            lease.tally.failure();
+        }
         // What concerns the tunnel's own connection must not reach the client's.
         for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
             response.headers_mut().remove(name);

@@ -1,0 +1,158 @@
+//! What a generation has answered, and how badly.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+/// HTTP threads that do not share a counter; further ones share.
+const CELLS: usize = 16;
+
+/// Counts a generation's requests.
+pub struct Tally {
+    // One for each thread: they would take a shared counter's cache line from each other.
+    requests: [Cell; CELLS],
+    failures: AtomicU64,
+    panics: AtomicU64,
+    limit: Option<Limit>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Cell(AtomicU64);
+
+/// Something to be done once after so many requests.
+struct Limit {
+    taken: AtomicU64,
+    at: u64,
+    reached: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What has been counted by some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that were begun.
+    pub requests: u64,
+    /// Answers of 500 and above, the host's own in the app's place among them.
+    pub failures: u64,
+    /// Panics in handlers and bodies.
+    pub panics: u64,
+}
+
+impl Counts {
+    /// What came after `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failures: self.failures.saturating_sub(earlier.failures),
+            panics: self.panics.saturating_sub(earlier.panics),
+        }
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tally").field(&self.counts()).finish()
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            requests: std::array::from_fn(|_| Cell::default()),
+            failures: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            limit: None,
+        }
+    }
+}
+
+impl Tally {
+    /// One that calls `reached` when request number `at` comes, on that request's thread.
+    #[must_use]
+    pub fn with_limit(at: u64, reached: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            limit: Some(Limit {
+                taken: AtomicU64::new(0),
+                at,
+                reached: Box::new(reached),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// A request has come.
+    pub fn request(&self) {
+        self.requests[cell()].0.fetch_add(1, Ordering::Relaxed);
+        if let Some(limit) = &self.limit
+            && limit.taken.fetch_add(1, Ordering::Relaxed) + 1 == limit.at
+        {
+            (limit.reached)();
+        }
+    }
+
+    /// It was answered with 500 or above.
+    pub fn failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its code panicked.
+    pub fn panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has been counted by now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let requests = self.requests.iter();
+        Counts {
+            requests: requests.map(|cell| cell.0.load(Ordering::Relaxed)).sum(),
+            failures: self.failures.load(Ordering::Relaxed),
+            panics: self.panics.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// This thread's cell.
+fn cell() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static CELL: usize = NEXT.fetch_add(1, Ordering::Relaxed) % CELLS;
+    }
+    CELL.with(|cell| *cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn requests_of_many_threads_are_all_counted_and_the_limit_is_told_once() {
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let tally = Tally::with_limit(1_500, move || {
+            tell.fetch_add(1, Ordering::Relaxed);
+        });
+        thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| (0..100).for_each(|_| tally.request()));
+            }
+        });
+        tally.failure();
+        tally.panic();
+        let counts = tally.counts();
+        assert_eq!(
+            (counts.requests, counts.failures, counts.panics),
+            (2_000, 1, 1)
+        );
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        let later = Counts {
+            requests: 2_010,
+            ..counts
+        };
+        assert_eq!(later.since(counts).requests, 10);
+    }
+}
