@@ -1,50 +1,68 @@
-//! The actor that takes a change through stage → inspect → load → set up → swap → drain → stop →
-//! unload.
+//! The actor that takes a change through stage → inspect → load → set up → probe → swap → drain →
+//! stop → unload.
 //!
 //! One task owns all apps. What takes long (copying, setting up, draining) runs elsewhere and
 //! comes back as an event; so no app's slowness delays another's, and no two steps for one
 //! app overlap.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
+mod begin;
+mod cause;
+mod change;
 mod command;
 mod error;
 mod event;
+mod finish;
 mod first_round;
+mod guard;
+mod guarding;
+mod history;
 mod load;
+mod pause;
 mod renewal;
 mod retire;
 mod retiring;
+mod schedules;
+mod services;
 mod slot;
 mod status;
 mod thread;
+mod timetable;
 
-pub use command::Reply;
+pub use command::{Command, Reply};
 pub use error::ReloadError;
 pub use event::Handle;
 pub use first_round::FirstRound;
-pub use status::{AppStatus, FootprintStatus, RetiringStatus, ServingStatus, Status};
+pub use history::Outcome;
+pub use status::{
+    AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus, Status,
+};
+pub use timetable::{ScheduleCounts, ScheduleStatus};
 
 use crate::{
-    artifact::{OpenError, StageError, StagingArea},
+    artifact::StagingArea,
     config::{Config, Mount},
-    id::{ArtifactPath, GenerationId},
+    id::{AppName, ArtifactPath},
     loader::StopReason,
     process::HostThreads,
+    registry::Registry,
     router::Router,
+    state::StateStore,
     watcher::{WatchError, WatchEvent, Watcher},
 };
+use cause::Cause;
 use event::{Event, Shutdown};
 use first_round::FirstRoundState;
-use load::{Job, Started};
 use retiring::Retiring;
-use slot::{Cause, Place, Refusal, Slot, Work};
+use slot::{Old, Place, Slot, Work};
+use timetable::Timetable;
 
 /// How long a file that is not whole may stay so before that is reported.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -54,8 +72,31 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 pub struct Wanted {
     /// The artifact.
     pub path: ArtifactPath,
-    /// Where to mount it; `None`: at `/` and its manifest's name.
+    /// Where to mount it; `None`: at `/` and its name.
     pub mount: Option<Mount>,
+    /// Its name; `None`: its manifest's.
+    pub name: Option<AppName>,
+}
+
+/// What the actor works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the operator wants.
+    pub config: Arc<Config>,
+    /// Where apps are mounted.
+    pub router: Arc<Router>,
+    /// Where private copies are made.
+    pub staging: Arc<StagingArea>,
+    /// The threads that have run plugins' code when those are to go.
+    pub host_threads: Arc<HostThreads>,
+    /// What tells of changes.
+    pub watcher: Watcher,
+    /// Where it tells.
+    pub watch_events: mpsc::UnboundedReceiver<WatchEvent>,
+    /// Where apps' state is kept.
+    pub store: Arc<StateStore>,
+    /// Where apps' wish for another process image goes.
+    pub restart: mpsc::UnboundedSender<AppName>,
 }
 
 /// The actor's state.
@@ -69,6 +110,9 @@ pub struct Reloader {
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     slots: HashMap<ArtifactPath, Slot>,
+    /// What apps want called from time to time. Beside the slots, since a call may outlive its
+    /// app's file, and the next must not overlap it when there is one again.
+    timetables: HashMap<ArtifactPath, Timetable>,
     first: Option<FirstRoundState>,
     /// Generations on their way out, the oldest first; those that stay for good among them.
     retiring: Vec<Arc<Retiring>>,
@@ -76,7 +120,14 @@ pub struct Reloader {
     busy: usize,
     all_end: CancellationToken,
     ending: Option<Ending>,
+    /// Numbers loads.
     serial: u64,
+    registry: Arc<Registry>,
+    store: Arc<StateStore>,
+    /// Why all apps end, once they do.
+    end_reason: StopReason,
+    /// Where the wish for another process image goes.
+    restart: mpsc::UnboundedSender<AppName>,
 }
 
 #[derive(Debug)]
@@ -85,16 +136,19 @@ struct Ending {
 }
 
 impl Reloader {
-    /// An actor that has nothing to serve yet. `watch_events` is where `watcher` sends.
+    /// An actor that has nothing to serve yet.
     #[must_use]
-    pub fn new(
-        config: Arc<Config>,
-        router: Arc<Router>,
-        staging: Arc<StagingArea>,
-        host_threads: Arc<HostThreads>,
-        watcher: Watcher,
-        mut watch_events: mpsc::UnboundedReceiver<WatchEvent>,
-    ) -> (Self, Handle) {
+    pub fn new(parts: Parts) -> (Self, Handle) {
+        let Parts {
+            config,
+            router,
+            staging,
+            host_threads,
+            watcher,
+            mut watch_events,
+            store,
+            restart,
+        } = parts;
         let (sender, events) = mpsc::unbounded_channel();
         let forward = sender.clone();
         tokio::spawn(async move {
@@ -114,12 +168,17 @@ impl Reloader {
             sender,
             events,
             slots: HashMap::new(),
+            timetables: HashMap::new(),
             first: None,
             retiring: Vec::new(),
             busy: 0,
             all_end: CancellationToken::new(),
             ending: None,
             serial: 0,
+            registry: Arc::default(),
+            store,
+            end_reason: StopReason::HostShutdown,
+            restart,
         };
         (reloader, handle)
     }
@@ -129,27 +188,20 @@ impl Reloader {
     pub async fn run(mut self, wanted: Vec<Wanted>, first: oneshot::Sender<FirstRound>) {
         let order = wanted.iter().map(|wanted| wanted.path.clone()).collect();
         self.first = Some(FirstRoundState::new(order, first));
-        for Wanted { path, mount } in wanted {
-            self.slots.insert(
-                path.clone(),
-                Slot::new(mount.map_or(Place::ByName, Place::Fixed)),
-            );
+        for Wanted { path, mount, name } in wanted {
+            let place = Place { mount, name };
+            self.slots.insert(path.clone(), Slot::new(place));
             self.begin_load(&path, Cause::Change);
         }
         self.take_first_round();
-        while let Some(event) = self.events.recv().await {
-            match event {
-                Event::Watched(WatchEvent::Changed(path)) => self.changed(&path),
-                Event::Watched(WatchEvent::Removed(path)) => self.removed(&path),
-                Event::Loaded { path, result } => self.loaded(&path, *result),
-                Event::SecondLook(path) => self.look_again(&path),
-                Event::Left(leftover) => self.unload(*leftover),
-                Event::Retired { retiring, outcome } => self.retired(&retiring, outcome),
-                Event::Exhausted { path, generation } => self.exhausted(&path, generation),
-                Event::Reload { app, force, reply } => self.asked_to_reload(&app, force, reply),
-                Event::Status(reply) => drop(reply.send(self.status())),
-                Event::Shutdown(Shutdown::Tell) => self.announce(),
-                Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
+        loop {
+            let call = self.next_call();
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => break,
+                },
+                () = until(call) => self.call_scheduled(),
             }
             if self.ending.is_some() && self.busy == 0 {
                 break;
@@ -160,294 +212,87 @@ impl Reloader {
         }
     }
 
-    fn changed(&mut self, path: &ArtifactPath) {
-        let slot = self
-            .slots
-            .entry(path.clone())
-            .or_insert_with(|| Slot::new(Place::ByName));
-        match &mut slot.work {
-            Work::Idle => self.begin_load(path, Cause::Change),
-            Work::Loading { again, removed, .. } => {
-                *again = (*again).max(Some(Cause::Change));
-                *removed = false;
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Watched(WatchEvent::Changed(path)) => self.changed(&path, Cause::Change),
+            Event::Watched(WatchEvent::Removed(path)) => self.removed(&path),
+            Event::Watched(WatchEvent::Tracked { artifact, files }) => {
+                self.tracked_changed(&artifact, &files);
             }
+            Event::Loaded { path, attempt } => self.loaded(&path, *attempt),
+            Event::Prepared { path, serial, go } => self.prepared(&path, serial, go),
+            Event::Handover {
+                path,
+                serial,
+                reply,
+            } => self.handover(&path, serial, reply),
+            Event::Stood {
+                path,
+                serial,
+                stood,
+            } => self.stood(&path, serial, *stood),
+            Event::Called { path, name, well } => self.called(&path, &name, well),
+            Event::AppAsked(path) => self.app_asked(&path),
+            Event::Restart { app } => self.restart_asked(&app),
+            Event::Wanted(path) => self.wanted(&path),
+            Event::SecondLook(path) => self.look_again(&path),
+            Event::Left(leftover) => self.unload(*leftover),
+            Event::Retired { retiring, outcome } => self.retired(&retiring, outcome),
+            Event::Exhausted { path, generation } => self.exhausted(&path, generation),
+            Event::Worn {
+                path,
+                generation,
+                cause,
+            } => self.worn(&path, generation, cause),
+            Event::Look { path, generation } => self.look(&path, generation),
+            Event::Command {
+                app,
+                command,
+                reply,
+            } => self.command(&app, command, reply),
+            Event::History { app, reply } => drop(reply.send(self.history(&app))),
+            Event::Registry(reply) => drop(reply.send(self.registry.all())),
+            Event::Status(reply) => drop(reply.send(self.status())),
+            Event::Shutdown(Shutdown::Tell(reason)) => self.announce(reason),
+            Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
         }
     }
 
-    /// A file that seemed to be in the middle of being written: it is judged as it is now.
-    fn look_again(&mut self, path: &ArtifactPath) {
-        if self
-            .slots
-            .get(path)
-            .is_some_and(|slot| slot.waited && slot.work.is_idle())
-        {
-            self.begin_load(path, Cause::Change);
-        }
+    fn restart_asked(&self, app: &AppName) {
+        // Nobody listens when the host ends anyway.
+        let _ = self.restart.send(app.clone());
     }
 
-    fn begin_load(&mut self, path: &ArtifactPath, cause: Cause) {
-        if self.ending.is_some() {
-            return;
-        }
-        let hold = self.hold(path, cause);
-        let Some(slot) = self.slots.get_mut(path) else {
-            return;
-        };
-        slot.held = hold.is_some();
-        if let Some(error) = hold {
-            return self.refused(path, error);
-        }
-        slot.work = Work::Loading {
-            cause,
-            again: None,
-            removed: false,
-        };
-        self.serial += 1;
-        let job = Job {
-            path: path.clone(),
-            place: slot.place.clone(),
-            generation: slot.next,
-            serial: self.serial,
-            config: Arc::clone(&self.config),
-            router: Arc::clone(&self.router),
-            staging: Arc::clone(&self.staging),
-            loaded: slot.loaded().filter(|_| cause == Cause::Change),
-            sender: self.sender.clone(),
-        };
-        let (path, sender) = (path.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            let result = Box::new(load::run(job).await);
-            let _ = sender.send(Event::Loaded { path, result });
-        });
-    }
-
-    fn loaded(&mut self, path: &ArtifactPath, result: Result<Started, ReloadError>) {
-        let result = match &mut self.first {
-            Some(first) => first.keep(path, result),
-            None => Some(result),
-        };
-        match result {
-            Some(result) => self.finish_load(path, result),
-            None => self.take_first_round(),
-        }
-    }
-
-    fn take_first_round(&mut self) {
-        while let Some((path, result)) = self.first.as_mut().and_then(FirstRoundState::next) {
-            self.finish_load(&path, result);
-        }
-        if let Some(first) = &mut self.first {
-            first.finish(self.router.apps().len());
-        }
-    }
-
-    fn finish_load(&mut self, path: &ArtifactPath, result: Result<Started, ReloadError>) {
-        let Some(slot) = self.slots.get_mut(path) else {
-            return self.abandon(result);
-        };
-        let work = std::mem::replace(&mut slot.work, Work::Idle);
-        if self.ending.is_some() || matches!(work, Work::Loading { removed: true, .. }) {
-            self.abandon(result);
-            self.forget_if_gone(path, &work);
-            return;
-        }
-        let reason = match work {
-            Work::Loading {
-                cause: Cause::Memory,
-                ..
-            } => StopReason::MemoryLimit,
-            _ => StopReason::Reload,
-        };
-        let next = std::mem::take(&mut slot.waiting_for_next);
-        match result {
-            Ok(started) => self.swap_in(path, started, reason),
-            Err(error) => self.refused(path, error),
-        }
-        if let Some(slot) = self.slots.get_mut(path) {
-            slot.waiting.extend(next);
-        }
-        if let Work::Loading {
-            again: Some(cause), ..
-        } = work
-        {
-            self.begin_load(path, cause);
-        }
-    }
-
-    /// Makes a started generation the one that answers.
-    fn swap_in(&mut self, path: &ArtifactPath, started: Started, reason: StopReason) {
-        let only_app = self.slots.len() == 1;
-        let Some(slot) = self.slots.get_mut(path) else {
-            return;
-        };
-        // Looked at again: two artifacts may have been loaded side by side.
-        if let Err(taken) = self.router.check(&started.app.mount, path) {
-            slot.blocked_on = Some(taken.mount.clone());
-            let error = ReloadError::Mount(taken);
-            error.log(path, Some(&started.app.name), slot.live_generation());
-            refuse(slot, &error);
-            self.abandon(Ok(started));
-            return;
-        }
-        slot.blocked_on = None;
-        slot.waited = false;
-        slot.refusal = None;
-        slot.next = started.live.lease.id.next();
-        let mount = started.app.mount.clone();
-        let serving = Reply::Serving {
-            app: started.app.name.to_string(),
-            generation: started.live.lease.id.get(),
-        };
-        let generation = started.live.lease.id;
-        // The host itself opens more after the first: its HTTP threads'.
-        let alone = only_app && generation != GenerationId::FIRST.next();
-        let previous = slot.take_over(started, &self.router, alone);
-        slot.answer(&serving);
-        // It may have taken that much before it served.
-        self.exhausted(path, generation);
-        if let Some((app, live)) = previous {
-            self.retire(&app, live, reason, None);
-            if app.mount != mount {
-                self.unblock(&app.mount);
-            }
-        }
-    }
-
-    fn refused(&mut self, path: &ArtifactPath, error: ReloadError) {
-        let Some(slot) = self.slots.get_mut(path) else {
-            return;
-        };
-        slot.blocked_on = match &error {
-            ReloadError::Mount(taken) => Some(taken.mount.clone()),
-            _ => None,
-        };
-        match error {
-            ReloadError::Unchanged => {
-                slot.refusal = None;
-                slot.waited = false;
-                if let Some((app, live)) = &slot.live {
-                    let serving = Reply::Serving {
-                        app: app.name.to_string(),
-                        generation: live.lease.id.get(),
-                    };
-                    slot.answer(&serving);
-                }
-                return;
-            }
-            ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
-                self.watcher.unread(path);
-            }
-            _ => {}
-        }
-        let named = self.first.as_ref().is_some_and(|first| !first.is_over());
-        if error.maybe_incomplete() && !named && !slot.waited {
-            // Its writer's next event is the better time; if there is none, it stays like this.
-            slot.waited = true;
-            tracing::info!(event = "waiting", path = %path, "{error}: waiting for its writer");
-            let (path, sender) = (path.clone(), self.sender.clone());
-            tokio::spawn(async move {
-                sleep(SECOND_LOOK).await;
-                let _ = sender.send(Event::SecondLook(path));
-            });
-            return;
-        }
-        slot.waited = false;
-        refuse(slot, &error);
-        error.log(path, slot.name(), slot.live_generation());
-    }
-
-    fn removed(&mut self, path: &ArtifactPath) {
-        let Some(slot) = self.slots.get_mut(path) else {
-            return;
-        };
-        if let Work::Loading { removed, again, .. } = &mut slot.work {
-            *removed = true;
-            *again = None;
-        }
-        slot.waited = false;
-        slot.waiting.append(&mut slot.waiting_for_next);
-        slot.answer(&Reply::Refused {
-            reason: format!("{path} is gone"),
-            remedy: "put it back".to_owned(),
-        });
-        let live = slot.live.take();
-        if let Work::Idle = slot.work {
-            self.drop_slot(path);
-        }
-        let Some((app, live)) = live else { return };
-        self.router.unmount(&app);
-        tracing::info!(
-            event = "unmounted",
-            app = app.name.as_str(),
-            path = %path,
-            "{path} is gone: unmounted {}; put it back to serve it again",
-            app.mount,
-        );
-        app.swap(None);
-        let mount = app.mount.clone();
-        self.retire(&app, live, StopReason::Removal, None);
-        self.unblock(&mount);
-    }
-
-    /// A slot whose place was said by the operator stays, for the file to come back.
-    fn drop_slot(&mut self, path: &ArtifactPath) {
-        if self
-            .slots
-            .get(path)
-            .is_some_and(|slot| slot.place == Place::ByName)
-        {
-            self.slots.remove(path);
-        }
-    }
-
-    fn forget_if_gone(&mut self, path: &ArtifactPath, work: &Work) {
-        if let Work::Loading {
-            removed: true,
-            again: None,
-            ..
-        } = work
-        {
-            self.drop_slot(path);
-        }
-    }
-
-    /// Tries again what was refused because that mount was taken.
-    fn unblock(&mut self, mount: &Mount) {
-        let waiting: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.blocked_on.as_ref() == Some(mount))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in waiting {
-            self.changed(&path);
-        }
-    }
-
-    fn abandon(&mut self, result: Result<Started, ReloadError>) {
-        if let Ok(Started { app, live, .. }) = result {
-            self.retire(&app, live, StopReason::Abandoned, None);
-        }
-    }
-
-    fn announce(&mut self) {
-        for (_, live) in self.slots.values().filter_map(|slot| slot.live.as_ref()) {
-            live.lease.plugin().shutdown(StopReason::HostShutdown);
+    fn announce(&mut self, reason: StopReason) {
+        self.end_reason = reason;
+        for live in self.slots.values().filter_map(|slot| slot.live.as_ref()) {
+            live.lease.plugin().shutdown(reason);
         }
     }
 
     fn end(&mut self, deadline: Instant, done: oneshot::Sender<()>) {
         self.ending = Some(Ending { done });
         self.all_end.cancel();
-        let live: Vec<_> = self
-            .slots
-            .values_mut()
-            .filter_map(|slot| slot.live.take())
-            .collect();
-        for (app, live) in live {
-            self.router.unmount(&app);
-            app.swap(None);
-            self.retire(&app, live, StopReason::HostShutdown, Some(deadline));
+        let reason = self.end_reason;
+        let mut live = Vec::new();
+        for (path, slot) in &mut self.slots {
+            if let Some(app) = slot.app.take() {
+                self.router.unmount(&app);
+                app.close();
+            }
+            let paused = match &mut slot.work {
+                Work::Loading(loading) => std::mem::replace(&mut loading.old, Old::Serves),
+                Work::Idle => Old::Serves,
+            };
+            live.push((path.clone(), slot.live.take(), paused));
+        }
+        for (path, live, old) in live {
+            if let Some(live) = live {
+                self.retire(&path, live, reason, Some(deadline));
+            }
+            if let Old::Paused(paused, snapshot) = old {
+                self.retire_paused(&path, paused, snapshot, reason, || ());
+            }
         }
     }
 
@@ -468,12 +313,9 @@ impl Reloader {
     }
 }
 
-/// Keeps the reason for status, and tells who asked for the reload.
-fn refuse(slot: &mut Slot, error: &ReloadError) {
-    let (reason, remedy) = (error.to_string(), error.remedy());
-    slot.answer(&Reply::Refused {
-        reason: reason.clone(),
-        remedy: remedy.clone(),
-    });
-    slot.refusal = Some(Refusal { reason, remedy });
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
 }

@@ -5,13 +5,41 @@ use tokio::sync::oneshot;
 
 use super::{
     Reloader,
+    cause::Cause,
     event::{Event, Handle},
-    slot::{Cause, Work},
-    status::Status,
+    slot::{Asker, Slot, Work},
+    status::{HistoryStatus, Status},
 };
-use crate::id::ArtifactPath;
+use crate::{
+    id::{ArtifactPath, Digest},
+    loader::Registered,
+};
 
-/// What a reload that was asked for came to.
+/// What is to be done with an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Load it, though its file be the same.
+    Reload {
+        /// However many old generations of it stay loaded.
+        force: bool,
+        /// Answer when the new generation has been watched, and not when it begins to serve.
+        guard: bool,
+    },
+    /// Load an artifact that served before.
+    Rollback {
+        /// The beginning of its digest; `None`: the one before.
+        digest: Option<String>,
+    },
+    /// Let an artifact serve, whatever becomes of the file.
+    Pin {
+        /// The beginning of its digest; `None`: the one that serves.
+        digest: Option<String>,
+    },
+    /// Let the file's changes say again what serves, those of the meantime, too.
+    Unpin,
+}
+
+/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Reply {
@@ -22,12 +50,40 @@ pub enum Reply {
         /// The generation.
         generation: u64,
     },
+    /// The app is mounted, and is loaded by its first request.
+    Waiting {
+        /// The app's name.
+        app: String,
+    },
     /// It was refused. What served before serves on.
     Refused {
         /// Why.
         reason: String,
         /// What to do about it.
         remedy: String,
+    },
+    /// The new generation did worse than the one before, and was replaced by that.
+    RolledBack {
+        /// The app's name.
+        app: String,
+        /// The generation that serves now.
+        generation: u64,
+        /// What it did worse.
+        reason: String,
+    },
+    /// That artifact stays.
+    Pinned {
+        /// The app's name.
+        app: String,
+        /// The artifact's digest.
+        digest: String,
+    },
+    /// The file's changes say again what serves.
+    Unpinned {
+        /// The app's name.
+        app: String,
+        /// It has changed meanwhile.
+        changed: bool,
     },
     /// There is no such app.
     Unknown {
@@ -39,13 +95,33 @@ pub enum Reply {
 }
 
 impl Handle {
-    /// Reloads an app, named by its name or its artifact's path, though its file be the same.
-    /// `force`: however many old generations of it stay loaded. Returns when the new one serves,
-    /// or was refused.
-    pub async fn reload(&self, app: String, force: bool) -> Reply {
+    /// Has something done with an app, named by its name or its artifact's path. Returns when it
+    /// is done, or was refused.
+    pub async fn command(&self, app: String, command: Command) -> Reply {
         let (reply, replied) = oneshot::channel();
-        let _ = self.0.send(Event::Reload { app, force, reply });
+        let _ = self.0.send(Event::Command {
+            app,
+            command,
+            reply,
+        });
         replied.await.unwrap_or(Reply::Ending)
+    }
+
+    /// What was loaded for an app, and what of it is kept.
+    ///
+    /// # Errors
+    /// When there is no such app, or the host ends.
+    pub async fn history(&self, app: String) -> Result<HistoryStatus, Reply> {
+        let (reply, replied) = oneshot::channel();
+        let _ = self.0.send(Event::History { app, reply });
+        replied.await.unwrap_or(Err(Reply::Ending))
+    }
+
+    /// What all apps have registered, in the order of first registration. `None`: the host ends.
+    pub async fn registry(&self) -> Option<Vec<Registered>> {
+        let (reply, replied) = oneshot::channel();
+        let _ = self.0.send(Event::Registry(reply));
+        replied.await.ok()
     }
 
     /// What there is and how it does. `None`: the host ends.
@@ -56,13 +132,9 @@ impl Handle {
     }
 }
 
+/// Commands, to the actor.
 impl Reloader {
-    pub(super) fn asked_to_reload(
-        &mut self,
-        app: &str,
-        force: bool,
-        reply: oneshot::Sender<Reply>,
-    ) {
+    pub(super) fn command(&mut self, app: &str, command: Command, reply: oneshot::Sender<Reply>) {
         let Some(path) = self.path_of(app) else {
             let known = self.known();
             let _ = reply.send(Reply::Unknown { known });
@@ -71,24 +143,83 @@ impl Reloader {
         let Some(slot) = self.slots.get_mut(&path) else {
             return;
         };
-        let cause = Cause::Command { force };
+        let guard = matches!(command, Command::Reload { guard: true, .. });
+        let cause = match command {
+            Command::Reload { force, .. } => Ok(Cause::Command { force }),
+            Command::Rollback { digest } => rollback(slot, digest),
+            Command::Pin { digest } => pin(slot, digest),
+            Command::Unpin => return self.unpin(&path, reply),
+        };
+        match cause {
+            Ok(cause) => self.ask(&path, cause, Asker { reply, guard }),
+            // It is done, or will not be.
+            Err(outcome) => drop(reply.send(outcome)),
+        }
+    }
+
+    /// Loads it for somebody, now or when what is under way has ended.
+    pub(super) fn ask(&mut self, path: &ArtifactPath, cause: Cause, asker: Asker) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
         match &mut slot.work {
             Work::Idle => {
-                slot.waiting.push(reply);
-                self.begin_load(&path, cause);
+                slot.waiting.push(asker);
+                self.begin_load(path, cause);
             }
             // What is being loaded now may be older than what was asked for.
-            Work::Loading { again, removed, .. } => {
-                *again = (*again).max(Some(cause));
-                *removed = false;
-                slot.waiting_for_next.push(reply);
+            Work::Loading(loading) => {
+                loading.again = loading.again.take().max(Some(cause));
+                loading.removed = false;
+                slot.waiting_for_next.push(asker);
             }
         }
     }
 
-    /// The artifact of an app that serves under that name, or has that path.
+    fn unpin(&mut self, path: &ArtifactPath, reply: oneshot::Sender<Reply>) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        let app = slot.name().map(ToString::to_string).unwrap_or_default();
+        slot.pin = None;
+        let pending = slot.pending.take();
+        let _ = reply.send(Reply::Unpinned {
+            app,
+            changed: pending.is_some(),
+        });
+        if let Some(cause) = pending {
+            if path.as_path().exists() {
+                self.changed(path, cause);
+            } else {
+                self.removed(path);
+            }
+        }
+    }
+
+    /// The app itself wants to be reloaded.
+    pub(super) fn app_asked(&mut self, path: &ArtifactPath) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        if let Work::Loading(loading) = &mut slot.work {
+            loading.again = loading.again.take().max(Some(Cause::App));
+            return;
+        }
+        self.begin_load(path, Cause::App);
+    }
+
+    pub(super) fn history(&self, app: &str) -> Result<HistoryStatus, Reply> {
+        let path = self.path_of(app);
+        let slot = path.as_ref().and_then(|path| self.slots.get(path));
+        let slot = slot.ok_or_else(|| Reply::Unknown {
+            known: self.known(),
+        })?;
+        Ok(HistoryStatus::of(slot))
+    }
+
+    /// The artifact of an app that has that name, or that path.
     fn path_of(&self, app: &str) -> Option<ArtifactPath> {
-        let named = |(path, slot): &(&ArtifactPath, &super::slot::Slot)| {
+        let named = |(path, slot): &(&ArtifactPath, &Slot)| {
             slot.name().is_some_and(|name| name.as_str() == app) || path.as_path() == app
         };
         self.slots.iter().find(named).map(|(path, _)| path.clone())
@@ -105,5 +236,73 @@ impl Reloader {
             .collect();
         known.sort();
         known
+    }
+}
+
+/// What to load for a rollback; or why there is nothing.
+fn rollback(slot: &mut Slot, digest: Option<String>) -> Result<Cause, Reply> {
+    let serving = slot.serving();
+    let digest = match digest {
+        Some(prefix) => named(slot, &prefix)?,
+        None => serving
+            .and_then(|serving| slot.history.before(&serving, &slot.bad))
+            .ok_or_else(|| Reply::Refused {
+                reason: "no earlier artifact of it is kept".to_owned(),
+                remedy: "deploy the one that is to serve".to_owned(),
+            })?,
+    };
+    if serving == Some(digest) {
+        return Err(Reply::Refused {
+            reason: format!("{} serves already", digest.short()),
+            remedy: "`replug history` shows what is kept".to_owned(),
+        });
+    }
+    if let Some(pin) = slot.pin {
+        return Err(Reply::Refused {
+            reason: format!("it is pinned to {}", pin.short()),
+            remedy: "unpin it first, or pin the one that is to serve".to_owned(),
+        });
+    }
+    Ok(Cause::Rollback(digest))
+}
+
+/// What to load for a pin; or what came of it.
+fn pin(slot: &mut Slot, digest: Option<String>) -> Result<Cause, Reply> {
+    let serving = slot.serving();
+    let digest = match digest {
+        Some(prefix) => named(slot, &prefix)?,
+        None => serving.ok_or_else(|| Reply::Refused {
+            reason: "nothing of it serves".to_owned(),
+            remedy: "name the digest of an artifact that is kept: `replug history`".to_owned(),
+        })?,
+    };
+    if serving != Some(digest) {
+        return Ok(Cause::Pin(digest));
+    }
+    slot.pin = Some(digest);
+    Err(Reply::Pinned {
+        app: slot.name().map(ToString::to_string).unwrap_or_default(),
+        digest: digest.to_string(),
+    })
+}
+
+/// The artifact whose digest begins so.
+fn named(slot: &Slot, prefix: &str) -> Result<Digest, Reply> {
+    let mut found = slot.history.named(&prefix.to_ascii_lowercase());
+    if prefix.len() < 4 {
+        found.clear();
+    }
+    match found[..] {
+        [digest] => Ok(digest),
+        _ => {
+            let kept: Vec<_> = slot.history.kept().map(|kept| kept.short()).collect();
+            Err(Reply::Refused {
+                reason: format!("`{prefix}` is not the beginning of one kept artifact's digest"),
+                remedy: format!(
+                    "name at least four digits of one of those that are kept: {}",
+                    kept.join(", ")
+                ),
+            })
+        }
     }
 }

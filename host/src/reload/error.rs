@@ -4,8 +4,9 @@ use std::{io, time::Duration};
 
 use crate::{
     artifact::{InspectError, StageError},
-    id::{AppName, AppNameError, ArtifactPath, GenerationId},
+    id::{AppName, AppNameError, ArtifactPath, Digest, GenerationId},
     loader::{LoadError, SetupError},
+    registry::RegisterError,
     router::MountTaken,
 };
 
@@ -50,6 +51,35 @@ pub enum ReloadError {
         /// Why the newest of them does.
         reason: String,
     },
+    /// It was rolled back before.
+    #[error("{} was rolled back, and is not tried again", digest.short())]
+    Bad {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The copy is not there that is to be loaded again.
+    #[error("no copy of {} is kept", digest.short())]
+    NotKept {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// It did not answer its probe as it should.
+    #[error("its probe {path} {reason}")]
+    Probe {
+        /// What was asked for.
+        path: String,
+        /// What came of it.
+        reason: String,
+    },
+    /// What it registers another app has.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The one before could not save its state.
+    #[error("the generation before it did not hand over its state: {0}")]
+    State(String),
+    /// It was removed, or the host is about to end.
+    #[error("it is not wanted any more")]
+    CalledOff,
     /// The file is the very one that serves already; nothing is to be done.
     #[error("it serves already")]
     Unchanged,
@@ -90,7 +120,23 @@ impl ReloadError {
             Self::Thread(_) => {
                 "raise the limit of threads (ulimit -u), or lower the load".to_owned()
             }
-            Self::Internal | Self::Unchanged => "the log before this line says more".to_owned(),
+            Self::Bad { .. } => "deploy another, or load it with `replug reload`".to_owned(),
+            Self::NotKept { .. } => "deploy it again".to_owned(),
+            Self::Probe { .. } => "let it answer with 2xx when it is ready to serve, in the time \
+                                   that `probe-timeout` gives; the file is tried again when it \
+                                   changes"
+                .to_owned(),
+            Self::Register(_) => {
+                "let the two apps register different keys, or the same value; the \
+                                  file is tried again when it changes"
+                    .to_owned()
+            }
+            Self::State(_) => "mend what saves it, or give it more time (`cleanup-timeout`) or \
+                               room (`state-limit`); the file is tried again when it changes"
+                .to_owned(),
+            Self::Internal | Self::Unchanged | Self::CalledOff => {
+                "the log before this line says more".to_owned()
+            }
         }
     }
 

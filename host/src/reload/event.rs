@@ -8,15 +8,17 @@ use tokio::{
 };
 
 use super::{
-    ReloadError,
-    command::Reply,
-    load::{Leftover, Started},
+    cause::Cause,
+    command::{Command, Reply},
+    load::{Attempt, Leftover},
+    pause::Stood,
     retire::Outcome,
     retiring::Retiring,
-    status::Status,
+    status::{HistoryStatus, Status},
 };
 use crate::{
-    id::{ArtifactPath, GenerationId},
+    id::{AppName, ArtifactPath, GenerationId},
+    loader::{Registered, Snapshot, StopReason},
     watcher::WatchEvent,
 };
 
@@ -28,11 +30,41 @@ pub(super) enum Event {
     /// A load has ended.
     Loaded {
         path: ArtifactPath,
-        result: Box<Result<Started, ReloadError>>,
+        attempt: Box<Attempt>,
     },
+    /// An artifact may be opened as soon as the generation that serves is stopped.
+    Prepared {
+        path: ArtifactPath,
+        serial: u64,
+        go: oneshot::Sender<Result<(), String>>,
+    },
+    /// A new generation's setup wants the state of the one before.
+    Handover {
+        path: ArtifactPath,
+        serial: u64,
+        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
+    },
+    /// A generation has ended its requests and saved its state, to make way for that load.
+    Stood {
+        path: ArtifactPath,
+        serial: u64,
+        stood: Box<Stood>,
+    },
+    /// A scheduled call has ended.
+    Called {
+        path: ArtifactPath,
+        name: String,
+        well: bool,
+    },
+    /// An app wants to be reloaded.
+    AppAsked(ArtifactPath),
+    /// An app wants the host to replace itself.
+    Restart { app: AppName },
+    /// A request waits for an app that nobody loads.
+    Wanted(ArtifactPath),
     /// A file that was not whole has had time to become so.
     SecondLook(ArtifactPath),
-    /// A setup failed, or ended when nobody waited any more.
+    /// What was loaded did not come to serve.
     Left(Box<Leftover>),
     /// A generation is unloaded, or quarantined for good.
     Retired {
@@ -44,12 +76,30 @@ pub(super) enum Event {
         path: ArtifactPath,
         generation: GenerationId,
     },
-    /// Somebody wants an app reloaded.
-    Reload {
+    /// A generation has answered as many requests, or served as long, as it may.
+    Worn {
+        path: ArtifactPath,
+        generation: GenerationId,
+        cause: Cause,
+    },
+    /// It is time to look at what a generation has answered.
+    Look {
+        path: ArtifactPath,
+        generation: GenerationId,
+    },
+    /// Somebody wants something done with an app.
+    Command {
         app: String,
-        force: bool,
+        command: Command,
         reply: oneshot::Sender<Reply>,
     },
+    /// Somebody wants to know what was loaded for an app.
+    History {
+        app: String,
+        reply: oneshot::Sender<Result<HistoryStatus, Reply>>,
+    },
+    /// Somebody wants to know what is registered.
+    Registry(oneshot::Sender<Vec<Registered>>),
     /// Somebody wants to know how it is.
     Status(oneshot::Sender<Status>),
     /// The host ends: tell all apps, and answer when the last generation is retired. Comes twice:
@@ -59,8 +109,8 @@ pub(super) enum Event {
 
 #[derive(Debug)]
 pub(super) enum Shutdown {
-    /// Tell the apps that draining has begun; requests still reach them.
-    Tell,
+    /// Tell the apps that draining has begun, and why; requests still reach them.
+    Tell(StopReason),
     /// Retire all generations, and cut at that time what is left.
     Retire {
         deadline: Instant,
@@ -73,9 +123,9 @@ pub(super) enum Shutdown {
 pub struct Handle(pub(super) mpsc::UnboundedSender<Event>);
 
 impl Handle {
-    /// Tells all apps that the host is about to end.
-    pub fn announce_shutdown(&self) {
-        let _ = self.0.send(Event::Shutdown(Shutdown::Tell));
+    /// Tells all apps that the host is about to end, for that reason.
+    pub fn announce_shutdown(&self, reason: StopReason) {
+        let _ = self.0.send(Event::Shutdown(Shutdown::Tell(reason)));
     }
 
     /// Stops all apps, and cuts at `deadline` what they still do; returns when all are stopped.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::{ReloadError, load::Started};
+use super::load::Attempt;
 use crate::id::ArtifactPath;
 
 /// What the first round of loading came to.
@@ -21,7 +21,7 @@ pub struct FirstRound {
 #[derive(Debug)]
 pub(super) struct FirstRoundState {
     order: VecDeque<ArtifactPath>,
-    results: HashMap<ArtifactPath, Result<Started, ReloadError>>,
+    results: HashMap<ArtifactPath, Attempt>,
     refused: usize,
     done: Option<oneshot::Sender<FirstRound>>,
 }
@@ -37,23 +37,19 @@ impl FirstRoundState {
     }
 
     /// Keeps a result until its turn; gives it back when it is not of the first round.
-    pub(super) fn keep(
-        &mut self,
-        path: &ArtifactPath,
-        result: Result<Started, ReloadError>,
-    ) -> Option<Result<Started, ReloadError>> {
+    pub(super) fn keep(&mut self, path: &ArtifactPath, attempt: Attempt) -> Option<Attempt> {
         if !self.order.contains(path) {
-            return Some(result);
+            return Some(attempt);
         }
-        self.results.insert(path.clone(), result);
+        self.results.insert(path.clone(), attempt);
         None
     }
 
     /// The next result whose turn it is.
-    pub(super) fn next(&mut self) -> Option<(ArtifactPath, Result<Started, ReloadError>)> {
-        let result = self.results.remove(self.order.front()?)?;
-        self.refused += usize::from(result.is_err());
-        Some((self.order.pop_front()?, result))
+    pub(super) fn next(&mut self) -> Option<(ArtifactPath, Attempt)> {
+        let attempt = self.results.remove(self.order.front()?)?;
+        self.refused += usize::from(attempt.result.is_err());
+        Some((self.order.pop_front()?, attempt))
     }
 
     /// Whether each of the wanted has been tried.

@@ -5,50 +5,70 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::{mpsc, oneshot};
+
+mod open;
+mod probe;
+mod setup;
 
 use super::{
     ReloadError,
+    cause::{Cause, Origin},
     event::Event,
+    services::{Asked, Asking},
     slot::Place,
     thread::{self, ms},
 };
 use crate::{
-    app::App,
-    artifact::{self, Fingerprint, InspectPolicy, StagingArea},
-    config::{Config, Mount},
-    generation::Live,
+    app::{App, Patience},
+    artifact::{Fingerprint, StagingArea},
+    config::{AppOptions, Config, Mount},
+    generation::{Facts, Live, Tally},
     id::{AppName, ArtifactPath, Digest, GenerationId},
-    loader::{self, Loaded, Running, SetupFacts, StopReason, Stopped},
-    process::{Before, Usage},
+    loader::{SetupFacts, Stopped},
+    registry::{Claimant, ROUTE, Registry},
     router::Router,
 };
-
-/// After this long a setup is worth a line in the log.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// What is to be loaded.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) path: ArtifactPath,
     pub(super) place: Place,
+    pub(super) origin: Origin,
+    pub(super) cause: Cause,
     pub(super) generation: GenerationId,
     pub(super) serial: u64,
     pub(super) config: Arc<Config>,
     pub(super) router: Arc<Router>,
+    pub(super) registry: Arc<Registry>,
     pub(super) staging: Arc<StagingArea>,
     /// The file that serves now, if that need not be loaded again.
     pub(super) loaded: Option<(Fingerprint, Digest)>,
+    /// Artifacts that were rolled back, and need not be loaded again.
+    pub(super) bad: Vec<Digest>,
+    /// Nothing serves, and no request waits: an app that is to be loaded by its first request is
+    /// only looked at.
+    pub(super) may_wait: bool,
     pub(super) sender: mpsc::UnboundedSender<Event>,
 }
 
-/// A generation that was stopped before it served, and is to be unloaded.
+/// What a load came to.
 #[derive(Debug)]
-pub(super) struct Leftover {
-    pub(super) path: ArtifactPath,
-    pub(super) name: AppName,
-    pub(super) generation: GenerationId,
-    pub(super) stopped: Stopped,
+pub(super) struct Attempt {
+    /// What it was a load of, as far as that was found out.
+    pub(super) digest: Option<Digest>,
+    pub(super) times: Times,
+    pub(super) result: Result<Loaded, ReloadError>,
+}
+
+/// What was loaded.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// It is ready for requests.
+    Started(Box<Started>),
+    /// It was only looked at, and is to be loaded by its first request.
+    Found(Found),
 }
 
 /// A generation that has been set up, and its app.
@@ -56,175 +76,228 @@ pub(super) struct Leftover {
 pub(super) struct Started {
     pub(super) app: Arc<App>,
     pub(super) live: Live,
+    /// In whose name it has registered things.
+    pub(super) claimant: Claimant,
+    /// Its further mounts.
+    pub(super) routes: Vec<Mount>,
+    /// What else it has asked for.
+    pub(super) asked: Asked,
     pub(super) fingerprint: Fingerprint,
     pub(super) times: Times,
 }
 
+/// An artifact that may be loaded, and is not.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) app: Arc<App>,
+    pub(super) digest: Digest,
+}
+
+/// A generation that never served, and is to be unloaded.
+#[derive(Debug)]
+pub(super) enum Leftover {
+    /// Its setup failed.
+    Stopped {
+        path: ArtifactPath,
+        name: AppName,
+        generation: GenerationId,
+        stopped: Box<Stopped>,
+    },
+    /// It did not answer its probe as it should.
+    Running { path: ArtifactPath, live: Box<Live> },
+}
+
 /// How long each step took, in milliseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Times {
     pub(super) staged_ms: f64,
     pub(super) loaded_ms: f64,
     pub(super) setup_ms: f64,
+    pub(super) probed_ms: f64,
 }
 
-/// A library that is open, and what it says of itself.
-struct Opened {
-    loaded: Loaded,
-    name: AppName,
-    mount: Mount,
-    digest: Digest,
-    fingerprint: Fingerprint,
-    before: Before,
-    staged_ms: f64,
-    loaded_ms: f64,
+pub(super) async fn run(job: Job) -> Attempt {
+    let mut attempt = Attempt {
+        digest: None,
+        times: Times::default(),
+        result: Err(ReloadError::Internal),
+    };
+    let (digest, times) = (&mut attempt.digest, &mut attempt.times);
+    attempt.result = load(Arc::new(job), digest, times).await;
+    attempt
 }
 
-pub(super) async fn run(job: Job) -> Result<Started, ReloadError> {
-    let job = Arc::new(job);
+async fn load(
+    job: Arc<Job>,
+    digest: &mut Option<Digest>,
+    times: &mut Times,
+) -> Result<Loaded, ReloadError> {
+    let looker = Arc::clone(&job);
+    let looked = on_thread("load", move || open::look(&looker)).await?;
+    *digest = looked.digest;
+    times.staged_ms = looked.staged_ms;
+    let artifact = looked.artifact?;
+    let options = job.config.options_of(&artifact.name);
+    let app = app(&job, &artifact.name, &artifact.mount, options);
+    if job.may_wait && !options.preload {
+        return Ok(Loaded::Found(Found {
+            app,
+            digest: artifact.digest,
+        }));
+    }
+    if !options.overlap {
+        make_room(&job).await?;
+    }
     let opener = Arc::clone(&job);
-    let opened = thread::spawn("load", move || open(&opener), drop)
-        .map_err(ReloadError::Thread)?
-        .await
-        .map_err(|_| ReloadError::Internal)??;
-    let Opened {
-        loaded,
-        name,
-        mount,
-        digest,
-        fingerprint,
-        before,
-        staged_ms,
-        loaded_ms,
-    } = opened;
+    let opened = on_thread("load", move || open::open(&opener, artifact)).await??;
+    times.loaded_ms = opened.loaded_ms;
+    let claimant = Claimant {
+        app: app.name.clone(),
+        serial: job.serial,
+    };
+    let asking = Arc::new(Asking::new(
+        job.path.clone(),
+        claimant.clone(),
+        Arc::clone(&job.registry),
+        Arc::clone(&job.router),
+        job.sender.clone(),
+    ));
+    let started = start(&job, app, opened, &asking, times).await;
+    if started.is_err() {
+        job.registry.discard(&claimant);
+    }
+    started
+}
+
+/// From an open library to a generation that can take requests.
+async fn start(
+    job: &Job,
+    app: Arc<App>,
+    opened: open::Opened,
+    asking: &Arc<Asking>,
+    times: &mut Times,
+) -> Result<Loaded, ReloadError> {
+    let options = job.config.options_of(&app.name);
     let facts = SetupFacts {
-        name: name.clone(),
-        mount: mount.to_string(),
+        name: app.name.clone(),
+        mount: app.mount.to_string(),
         generation: job.generation,
-        settings: job.config.settings_of(&name),
+        settings: job.config.settings_of(&app.name),
+        services: Arc::clone(asking) as _,
     };
     let began = Instant::now();
-    let running = set_up(&job, loaded, facts).await?;
-    let times = Times {
-        staged_ms,
-        loaded_ms,
-        setup_ms: ms(began),
+    let running = setup::run(job, opened.loaded, facts, asking.waiting()).await?;
+    let mut asked = asking.finish();
+    asked.tracked.extend(opened.linked);
+    times.setup_ms = ms(began);
+    let facts = Facts {
+        app: app.name.clone(),
+        mount: app.mount.clone(),
+        id: job.generation,
+        digest: opened.digest,
+        since: Instant::now(),
+        footprint: running.footprint(),
+        load: job.serial,
+        tally: Arc::new(tally(job, options)),
     };
-    let mut live = Live::new(running, name.clone(), job.generation, digest);
-    live.opened = Some(before.until_now());
-    let app = Arc::new(App::new(job.path.clone(), name, mount));
-    Ok(Started {
+    let mut live = Live::new(running, facts);
+    live.opened = Some(opened.before.until_now());
+    let began = Instant::now();
+    if let Err(error) = judge(&live, &asked, options).await {
+        let left = Leftover::Running {
+            path: job.path.clone(),
+            live: Box::new(live),
+        };
+        let _ = job.sender.send(Event::Left(Box::new(left)));
+        return Err(error);
+    }
+    times.probed_ms = ms(began);
+    // Each was looked at when it was registered.
+    let routes = job.registry.staged(&asking.claimant, ROUTE);
+    let routes = routes.iter().filter_map(|mount| mount.parse().ok());
+    Ok(Loaded::Started(Box::new(Started {
         app,
         live,
-        fingerprint,
-        times,
-    })
+        claimant: asking.claimant.clone(),
+        routes: routes.collect(),
+        asked,
+        fingerprint: opened.fingerprint,
+        times: *times,
+    })))
 }
 
-fn open(job: &Job) -> Result<Opened, ReloadError> {
-    let began = Instant::now();
-    let staged = job.staging.stage(&job.path, job.serial)?;
-    let fingerprint = *staged.fingerprint();
-    let digest = *staged.digest();
-    if job.loaded == Some((fingerprint, digest)) {
-        return Err(ReloadError::Unchanged);
+/// Whether it may serve.
+async fn judge(live: &Live, asked: &Asked, options: &AppOptions) -> Result<(), ReloadError> {
+    if let Some(reason) = &asked.stateless {
+        return Err(ReloadError::State(reason.clone()));
     }
-    let policy = InspectPolicy {
-        allow_panic_abort: job.config.defaults.allow_panic_abort,
-    };
-    let inspected = artifact::inspect(staged, policy)?;
-    let staged_ms = ms(began);
-    let name = AppName::try_from(inspected.manifest().name.as_str())?;
-    let mount = match &job.place {
-        Place::Fixed(mount) => mount.clone(),
-        Place::ByName => Mount::of(&name),
-    };
-    // Asked before any of its code runs.
-    job.router.check(&mount, &job.path)?;
-    for warning in inspected.warnings() {
-        tracing::warn!(app = name.as_str(), path = %job.path, "{warning}");
+    match &options.probe {
+        Some(path) => probe::run(&live.lease, path, options.probe_timeout).await,
+        None => Ok(()),
     }
-    let usage = Arc::new(usage(job, &name));
-    let began = Instant::now();
-    let before = Before::now();
-    let loaded = loader::load(inspected, usage)?;
-    Ok(Opened {
-        loaded,
-        name,
-        mount,
-        digest,
-        fingerprint,
-        before,
-        staged_ms,
-        loaded_ms: ms(began),
-    })
 }
 
-fn usage(job: &Job, name: &AppName) -> Usage {
-    let Some(limit) = job.config.memory_limit_of(name) else {
-        return Usage::unlimited();
+/// Asks the actor to stop the generation that serves, and waits until it is.
+async fn make_room(job: &Job) -> Result<(), ReloadError> {
+    let (go, gone) = oneshot::channel();
+    let _ = job.sender.send(Event::Prepared {
+        path: job.path.clone(),
+        serial: job.serial,
+        go,
+    });
+    gone.await
+        .map_err(|_| ReloadError::CalledOff)?
+        .map_err(ReloadError::State)
+}
+
+fn app(job: &Job, name: &AppName, mount: &Mount, options: &AppOptions) -> Arc<App> {
+    let patience = Patience {
+        time: options.wait_timeout,
+        most: options.max_waiting,
     };
+    let (path, sender) = (job.path.clone(), job.sender.clone());
+    Arc::new(App::new(
+        job.path.clone(),
+        name.clone(),
+        mount.clone(),
+        patience,
+        move || {
+            let _ = sender.send(Event::Wanted(path.clone()));
+        },
+    ))
+}
+
+/// Counts its requests, and tells when they are as many as it may answer.
+fn tally(job: &Job, options: &AppOptions) -> Tally {
+    if options.max_requests == 0 {
+        return Tally::default();
+    }
     let (path, generation, sender) = (job.path.clone(), job.generation, job.sender.clone());
-    Usage::limited(limit, move || {
-        let path = path.clone();
-        let _ = sender.send(Event::Exhausted { path, generation });
+    Tally::with_limit(jittered(options.max_requests), move || {
+        let _ = sender.send(Event::Worn {
+            path: path.clone(),
+            generation,
+            cause: Cause::Requests,
+        });
     })
 }
 
-/// Runs the app's setup on a thread of its own, and does not wait for it for ever.
-async fn set_up(job: &Job, loaded: Loaded, facts: SetupFacts) -> Result<Running, ReloadError> {
-    let (limit, cleanup) = (
-        job.config.defaults.setup_timeout,
-        job.config.defaults.cleanup_timeout,
-    );
-    let name = facts.name.clone();
-    let generation = facts.generation;
-    let unload = {
-        let (path, name, sender) = (job.path.clone(), name.clone(), job.sender.clone());
-        move |stopped| {
-            let _ = sender.send(Event::Left(Box::new(Leftover {
-                path: path.clone(),
-                name: name.clone(),
-                generation,
-                stopped,
-            })));
-        }
-    };
-    let unload_late = unload.clone();
-    let path = job.path.clone();
-    // Nobody waits any more: what it comes to is stopped where it is.
-    let late = move |result: Result<Running, ReloadError>| {
-        if let Ok(running) = result {
-            unload_late(running.stop(StopReason::Abandoned, cleanup).0);
-        }
-        tracing::info!(path = %path, "a setup that had been given up has ended");
-    };
-    let setup = move || {
-        loaded.setup(&facts).map_err(|failed| {
-            let (error, stopped) = *failed;
-            unload(stopped);
-            ReloadError::Setup(error)
-        })
-    };
-    let mut result = thread::spawn("setup", setup, late).map_err(ReloadError::Thread)?;
-    let first = limit.min(SLOW);
-    let result = match timeout(first, &mut result).await {
-        Ok(result) => result,
-        Err(_) => {
-            if limit > first {
-                tracing::warn!(
-                    event = "setup-slow",
-                    app = name.as_str(),
-                    generation = generation.get(),
-                    path = %job.path,
-                    seconds = first.as_secs(),
-                    "setup is still running after {first:?}; it is given up after {limit:?}",
-                );
-            }
-            timeout(limit - first, result)
-                .await
-                .map_err(|_| ReloadError::SetupTimeout { limit })?
-        }
-    };
-    result.map_err(|_| ReloadError::Internal)?
+/// Less up to a tenth, so that apps that were started together are not renewed together.
+pub(super) fn jittered(number: u64) -> u64 {
+    number - fastrand::u64(..=number / 10)
+}
+
+/// The same for a time.
+pub(super) fn jittered_time(time: Duration) -> Duration {
+    time.mul_f64(1.0 - fastrand::f64() / 10.0)
+}
+
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReloadError> {
+    thread::spawn(name, work, drop)
+        .map_err(ReloadError::Thread)?
+        .await
+        .map_err(|_| ReloadError::Internal)
 }

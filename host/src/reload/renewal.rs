@@ -1,4 +1,5 @@
-//! A fresh generation for an app that uses more memory than it may.
+//! A fresh generation for an app whose present one has done its time, or uses more memory than it
+//! may.
 //!
 //! Rust code does not survive an allocation that fails: it aborts the process, and with it every
 //! other app. So an allocation beyond the limit succeeds, and the app gets a fresh generation, as
@@ -8,13 +9,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{
-    Reloader,
-    event::Event,
-    slot::{Cause, Work},
-};
+use super::{Reloader, cause::Cause, event::Event};
 use crate::id::{ArtifactPath, GenerationId};
 
 /// At least so much time passes between two fresh generations of an app.
@@ -26,7 +23,7 @@ impl Reloader {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
-        let Some((app, live)) = &slot.live else {
+        let (Some(app), Some(live)) = (&slot.app, &slot.live) else {
             return;
         };
         let footprint = &live.lease.footprint;
@@ -38,7 +35,7 @@ impl Reloader {
             return;
         }
         let memory = footprint.memory();
-        let limit = self.config.memory_limit_of(&app.name).unwrap_or_default();
+        let limit = self.config.options_of(&app.name).memory_limit;
         let warn = |reason: &str, action: &str| {
             tracing::warn!(
                 event = "memory-limit",
@@ -76,7 +73,7 @@ impl Reloader {
         slot.renewed = Some(now);
         slot.turning_away = None;
         // A load that is under way makes one, too.
-        if let Work::Idle = slot.work {
+        if slot.work.is_idle() {
             self.begin_load(path, Cause::Memory);
         }
         // Should that be refused, it is tried again.
@@ -84,10 +81,42 @@ impl Reloader {
     }
 
     fn look_later(&self, path: &ArtifactPath, generation: GenerationId, when: Instant) {
-        let (path, sender) = (path.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            sleep_until(when).await;
-            let _ = sender.send(Event::Exhausted { path, generation });
-        });
+        let path = path.clone();
+        self.tell_later(when, Event::Exhausted { path, generation });
+    }
+
+    /// The generation has answered as many requests, or served as long, as it may.
+    pub(super) fn worn(&mut self, path: &ArtifactPath, generation: GenerationId, cause: Cause) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        let again = Event::Worn {
+            path: path.clone(),
+            generation,
+            cause: cause.clone(),
+        };
+        let live = match &slot.live {
+            Some(live) if live.lease.id == generation => live,
+            // It stands aside for another, which may not come.
+            None if !slot.work.is_idle() => {
+                return self.tell_later(Instant::now() + BETWEEN, again);
+            }
+            _ => return,
+        };
+        tracing::info!(
+            event = "worn",
+            app = live.lease.app.as_str(),
+            generation = generation.get(),
+            cause = cause.name(),
+            requests = live.lease.tally.counts().requests,
+            seconds = live.lease.since.elapsed().as_secs(),
+            "making a fresh generation",
+        );
+        // A load that is under way makes one, too.
+        if slot.work.is_idle() {
+            self.begin_load(path, cause);
+        }
+        // Should that be refused, it is tried again.
+        self.tell_later(Instant::now() + BETWEEN, again);
     }
 }

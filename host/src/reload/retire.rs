@@ -13,13 +13,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    pause::{self, Bounds},
     retiring::{Phase, Retiring},
     thread::{self, ms},
 };
 use crate::{
     generation::{Draining, Live},
-    loader::{Quarantine, Running, StopReason, StopReport, Stopped},
+    loader::{Quarantine, Running, Snapshot, StopReason, StopReport, Stopped},
     process::{Ending, HostThreads, OpenedBy},
+    state::StateStore,
 };
 
 /// How long after the cut a call may take to come back from the plugin's code.
@@ -39,6 +41,9 @@ const LAST_TRIES: Duration = Duration::from_secs(1);
 pub(super) struct Plan {
     pub(super) retiring: Arc<Retiring>,
     pub(super) reason: StopReason,
+    /// The number of its load.
+    pub(super) load: u64,
+    pub(super) store: Arc<StateStore>,
     /// When what is still in flight is cut.
     pub(super) deadline: Instant,
     pub(super) cleanup_timeout: Duration,
@@ -51,6 +56,15 @@ pub(super) struct Plan {
     pub(super) ending: CancellationToken,
 }
 
+/// A generation's state, when it goes.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It is to be saved after the last request.
+    ToSave(Bounds),
+    /// It has been saved, and is to be kept; `None`: there is none.
+    Kept(Option<Snapshot>),
+}
+
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -61,7 +75,7 @@ pub(super) enum Outcome {
 
 /// Takes a generation to its end. Waits as long as its code runs: unmapping it earlier would
 /// crash the host.
-pub(super) async fn run(plan: &Plan, live: Live) -> Outcome {
+pub(super) async fn run(plan: &Plan, live: Live, state: State, stopped: impl FnOnce()) -> Outcome {
     let Retiring {
         app, generation, ..
     } = &*plan.retiring;
@@ -82,11 +96,30 @@ pub(super) async fn run(plan: &Plan, live: Live) -> Outcome {
             .quarantine("the host ends, and it is still in use".to_owned());
         return Outcome::Quarantined;
     };
+    run_idle(plan, running, state, stopped).await
+}
+
+/// The same for one that nothing holds any more. `told` is called when it is stopped.
+pub(super) async fn run_idle(
+    plan: &Plan,
+    running: Running,
+    state: State,
+    told: impl FnOnce(),
+) -> Outcome {
     plan.retiring.enter(Phase::Stopping);
+    let running = match keep(plan, running, state).await {
+        Ok(running) => running,
+        Err(error) => {
+            plan.retiring.quarantine(format!("cannot stop it: {error}"));
+            return Outcome::Quarantined;
+        }
+    };
+    plan.retiring.left.cancel();
     let ending = Ending::now();
     let began = StdInstant::now();
     match stop(plan, running).await {
         Ok((stopped, report)) => {
+            told();
             let outcome = unload(plan, stopped).await;
             tell(plan, outcome, report, began);
             tell_of_descriptors(plan, ending);
@@ -246,6 +279,35 @@ async fn drained(plan: &Plan, mut draining: Draining) -> Option<Running> {
     plan.retiring.quarantine(reason);
     // A handler that never comes back must not keep the host from ending.
     plan.ending.run_until_cancelled(draining.last()).await?
+}
+
+/// Keeps its state, saved by now or here.
+async fn keep(plan: &Plan, running: Running, state: State) -> io::Result<Running> {
+    let path = plan.retiring.path.clone();
+    let (app, load, store) = (
+        plan.retiring.app.clone(),
+        plan.load,
+        Arc::clone(&plan.store),
+    );
+    if let State::Kept(None) = state {
+        return Ok(running);
+    }
+    on_thread("save", move || {
+        let snapshot = match state {
+            State::Kept(snapshot) => snapshot,
+            State::ToSave(Bounds { limit, time }) => {
+                running.save_state(limit, time).unwrap_or_else(|error| {
+                    pause::tell(&app, &error);
+                    None
+                })
+            }
+        };
+        if let Some(snapshot) = snapshot {
+            pause::put(&store, &path, load, &snapshot);
+        }
+        running
+    })
+    .await
 }
 
 /// On a thread of its own: hooks may block, and so may the end of the plugin's runtime.

@@ -1,51 +1,73 @@
 //! What the actor knows of one artifact.
 
-use std::sync::Arc;
-
-use crate::{
-    app::App,
-    artifact::Fingerprint,
-    config::Mount,
-    generation::Live,
-    id::{AppName, Digest, GenerationId},
-    router::Router,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{command::Reply, load::Started};
+use super::{
+    cause::Cause, command::Reply, guard::Samples, guarding::Guarded, history::History,
+    load::Started,
+};
+use crate::{
+    app::App,
+    artifact::Fingerprint,
+    config::{AppOptions, Config, Mount},
+    generation::{Live, Paused},
+    id::{AppName, Digest, GenerationId},
+    loader::Snapshot,
+    router::Router,
+};
 
-/// Where an app is to be mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Where the operator said.
-    Fixed(Mount),
-    /// At `/` and its manifest's name.
-    ByName,
+/// Artifacts that did worse than the one before are remembered, so many.
+const BAD: usize = 16;
+
+/// What an operator has said of an app; the rest its manifest says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Where it is mounted; else at `/` and its name.
+    pub(super) mount: Option<Mount>,
+    /// Its name.
+    pub(super) name: Option<AppName>,
+}
+
+impl Place {
+    /// Whether the operator named the artifact: then its slot stays when its file goes.
+    pub(super) fn is_fixed(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// What is being done for an artifact now.
 #[derive(Debug)]
 pub(super) enum Work {
     Idle,
-    /// A load is under way. Meanwhile there may be a cause for it `again`, or the file have been
-    /// `removed`.
-    Loading {
-        cause: Cause,
-        again: Option<Cause>,
-        removed: bool,
-    },
+    Loading(Loading),
 }
 
-/// Why a load is begun; of two, the greater counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cause {
-    /// The file changed, or is new.
-    Change,
-    /// The generation that serves uses more memory than it may.
-    Memory,
-    /// Somebody asked. `force`: however many old generations stay loaded.
-    Command { force: bool },
+/// A load that is under way.
+#[derive(Debug)]
+pub(super) struct Loading {
+    pub(super) cause: Cause,
+    /// Tells this load from others of the app.
+    pub(super) serial: u64,
+    /// Meanwhile there is a cause to load once more.
+    pub(super) again: Option<Cause>,
+    /// Meanwhile the file was removed.
+    pub(super) removed: bool,
+    pub(super) old: Old,
+}
+
+/// What became of the generation before, while the next is being loaded.
+#[derive(Debug)]
+pub(super) enum Old {
+    /// It serves on, or there is none.
+    Serves,
+    /// Its requests are waited for.
+    Pausing,
+    /// It has saved its state, and takes no requests.
+    Paused(Paused, Option<Snapshot>),
+    /// It was stopped, since two of them cannot be alive: its number, and what it was loaded from.
+    Stopped((GenerationId, Digest)),
 }
 
 /// Why an artifact was refused last.
@@ -59,6 +81,14 @@ impl Work {
     pub(super) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle)
     }
+
+    /// The load with that number.
+    pub(super) fn loading(&mut self, serial: u64) -> Option<&mut Loading> {
+        match self {
+            Self::Loading(loading) if loading.serial == serial => Some(loading),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -67,8 +97,23 @@ pub(super) struct Slot {
     /// The number of the next generation.
     pub(super) next: GenerationId,
     pub(super) work: Work,
-    /// The app and the generation that answers for it.
-    pub(super) live: Option<(Arc<App>, Live)>,
+    /// The app, while it is mounted.
+    pub(super) app: Option<Arc<App>>,
+    /// The generation that answers for it.
+    pub(super) live: Option<Live>,
+    /// A change that is not loaded yet, or not to be loaded.
+    pub(super) pending: Option<Cause>,
+    /// The artifact that is to stay, whatever becomes of the file.
+    pub(super) pin: Option<Digest>,
+    /// What serves is not what the file is, or was: it was rolled back, or pinned.
+    pub(super) off_file: bool,
+    /// Artifacts that were rolled back: taken again only when somebody asks.
+    pub(super) bad: VecDeque<Digest>,
+    pub(super) history: History,
+    /// What it has answered, for the guard's window before a swap.
+    pub(super) samples: Samples,
+    /// The generation that serves is being watched.
+    pub(super) guarded: Option<Guarded>,
     /// The mount that another app had when this one was refused for it.
     pub(super) blocked_on: Option<Mount>,
     /// The file was not whole, and is given time.
@@ -78,25 +123,40 @@ pub(super) struct Slot {
     pub(super) held: bool,
     /// Why the newest file does not serve.
     pub(super) refusal: Option<Refusal>,
-    /// Who asked for a reload, and waits for what it comes to.
-    pub(super) waiting: Vec<oneshot::Sender<Reply>>,
+    /// Who asked for something, and waits for what it comes to.
+    pub(super) waiting: Vec<Asker>,
     /// Who asked while a load was under way, and waits for the next.
-    pub(super) waiting_for_next: Vec<oneshot::Sender<Reply>>,
+    pub(super) waiting_for_next: Vec<Asker>,
     /// When a fresh generation was last made because of the memory limit.
     pub(super) renewed: Option<Instant>,
     /// The generation that turns requests away until the next one is due.
     pub(super) turning_away: Option<GenerationId>,
-    loaded: Option<(Fingerprint, Digest)>,
+    pub(super) loaded: Option<(Fingerprint, Digest)>,
+}
+
+/// Who has asked for something.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) reply: oneshot::Sender<Reply>,
+    /// Waits until the guard's window is over.
+    pub(super) guard: bool,
 }
 
 impl Slot {
     pub(super) fn new(place: Place) -> Self {
-        let next = GenerationId::FIRST;
         Self {
             place,
-            next,
+            next: GenerationId::FIRST,
             work: Work::Idle,
+            app: None,
             live: None,
+            pending: None,
+            pin: None,
+            off_file: false,
+            bad: VecDeque::new(),
+            history: History::default(),
+            samples: Samples::default(),
+            guarded: None,
             blocked_on: None,
             waited: false,
             held: false,
@@ -109,70 +169,134 @@ impl Slot {
         }
     }
 
+    /// What holds for the app; the defaults, as long as its name is not known.
+    pub(super) fn options<'a>(&self, config: &'a Config) -> &'a AppOptions {
+        match self.name() {
+            Some(name) => config.options_of(name),
+            None => &config.defaults,
+        }
+    }
+
     /// The file that the live generation came from.
     pub(super) fn loaded(&self) -> Option<(Fingerprint, Digest)> {
         self.live.as_ref().and(self.loaded)
     }
 
-    /// Tells those who asked what it came to.
-    pub(super) fn answer(&mut self, reply: &Reply) {
-        for waiting in self.waiting.drain(..) {
-            // Who has gone away is not told.
-            let _ = waiting.send(reply.clone());
+    /// A load for that cause has come to serve, in the place of `before`.
+    pub(super) fn taken(&mut self, cause: &Cause, before: Option<(GenerationId, Digest)>) {
+        match cause {
+            Cause::Rollback(_) => {
+                let guarded = self.guarded.as_ref();
+                let why = guarded
+                    .and_then(Guarded::verdict)
+                    .unwrap_or("somebody asked");
+                if let Some((generation, digest)) = before {
+                    self.history.rolled_back(generation, why);
+                    self.remember_as_bad(digest);
+                }
+                self.off_file = true;
+            }
+            Cause::Pin(digest) => {
+                self.pin = Some(*digest);
+                self.off_file = true;
+            }
+            Cause::Revival(_) => self.off_file = true,
+            Cause::Age | Cause::Requests | Cause::Memory => {}
+            Cause::Tracked | Cause::Change | Cause::App | Cause::Command { .. } => {
+                if self.pin.is_none() && !(self.off_file && *cause == Cause::Tracked) {
+                    self.off_file = false;
+                    self.pending = None;
+                }
+            }
         }
     }
 
+    /// That artifact serves, because somebody asked for it: its changes count again.
+    pub(super) fn forgive(&mut self, digest: Digest) {
+        self.bad.retain(|bad| *bad != digest);
+    }
+
+    /// That artifact did worse than the one before.
+    fn remember_as_bad(&mut self, digest: Digest) {
+        if self.bad.contains(&digest) {
+            return;
+        }
+        if self.bad.len() == BAD {
+            self.bad.pop_front();
+        }
+        self.bad.push_back(digest);
+    }
+
+    /// Tells those who asked what it came to.
+    pub(super) fn answer(&mut self, reply: &Reply) {
+        answer(self.waiting.drain(..), reply);
+    }
+
     pub(super) fn name(&self) -> Option<&AppName> {
-        self.live.as_ref().map(|(app, _)| &app.name)
+        let mounted = self.app.as_ref().map(|app| &app.name);
+        mounted.or(self.place.name.as_ref())
     }
 
     pub(super) fn live_generation(&self) -> Option<GenerationId> {
-        self.live.as_ref().map(|(_, live)| live.lease.id)
+        self.live.as_ref().map(|live| live.lease.id)
     }
 
-    /// From here on, requests get `started`. Returns what they got before. `alone`: no other app is
-    /// there.
+    /// The digest of what serves.
+    pub(super) fn serving(&self) -> Option<Digest> {
+        self.live.as_ref().map(|live| live.lease.digest)
+    }
+
+    /// Mounts an app in the place of the one that there was, which is returned if it is another.
+    pub(super) fn mount(&mut self, app: &Arc<App>, router: &Router) -> Option<Arc<App>> {
+        if self.app.as_ref().is_some_and(|old| Arc::ptr_eq(old, app)) {
+            return None;
+        }
+        // The new place is there before the old one goes.
+        if let Err(error) = router.mount(app) {
+            // Only the actor mounts, and it has just asked.
+            tracing::error!("{error}");
+        }
+        let old = self.app.replace(Arc::clone(app))?;
+        router.unmount(&old);
+        Some(old)
+    }
+
+    /// From here on, requests get `started`. Returns the app, if it was another, and the generation
+    /// that there were before. `alone`: no other app is there.
     pub(super) fn take_over(
         &mut self,
         started: Started,
         router: &Router,
         alone: bool,
-    ) -> Option<(Arc<App>, Live)> {
+    ) -> (Option<Arc<App>>, Option<Live>) {
         let Started {
-            app,
+            app: new,
             live,
             fingerprint,
             times,
+            ..
         } = started;
         self.loaded = Some((fingerprint, live.lease.digest));
         let lease = live.lease.clone();
         let mut previous = self.live.take();
-        if let (true, Some((_, old)), Some(new)) = (alone, &mut previous, &live.opened)
+        if let (true, Some(old), Some(new)) = (alone, &mut previous, &live.opened)
             && let Some(opened) = &mut old.opened
         {
             opened.lived_alone_until(new);
         }
-        let app = match &previous {
-            // The same app: one atomic store is the whole reload.
-            Some((old, _)) if old.name == app.name && old.mount == app.mount => {
-                old.swap(Some(lease.clone()));
-                Arc::clone(old)
-            }
-            // Its manifest has another name now: the new place is there before the old one goes.
-            _ => {
-                app.swap(Some(lease.clone()));
-                if let Err(error) = router.mount(&app) {
-                    // Only this actor mounts, and it has just asked.
-                    tracing::error!("{error}");
-                }
-                if let Some((old, _)) = &previous {
-                    router.unmount(old);
-                    // For a request that has been routed to it already.
-                    old.swap((old.mount == app.mount).then(|| lease.clone()));
-                }
-                app
-            }
+        let app = match &self.app {
+            Some(old) if old.name == new.name && old.mount == new.mount => Arc::clone(old),
+            _ => new,
         };
+        // For the same app, this atomic store is the whole reload. Another one is not found before
+        // it answers.
+        app.open(&lease);
+        let before = self.mount(&app, router);
+        if let Some(before) = &before {
+            // For requests that have been routed to it already, or wait there.
+            before.open(&lease);
+            before.close();
+        }
         tracing::info!(
             event = "serving",
             app = app.name.as_str(),
@@ -186,7 +310,14 @@ impl Slot {
             "serving at {}",
             app.mount,
         );
-        self.live = Some((app, live));
-        previous
+        self.live = Some(live);
+        (before, previous)
+    }
+}
+
+/// Tells them. Who has gone away is not told.
+pub(super) fn answer(askers: impl IntoIterator<Item = Asker>, reply: &Reply) {
+    for asker in askers {
+        let _ = asker.reply.send(reply.clone());
     }
 }

@@ -1,9 +1,24 @@
 //! What there is and how it does, for people and programs that ask.
 
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
 use serde::{Deserialize, Serialize};
 
-use super::{Reloader, retiring::Phase, slot::Work};
-use crate::{loader::Footprint, process};
+use super::{
+    Reloader,
+    history::{Attempted, Outcome},
+    retiring::Phase,
+    slot::{Slot, Work},
+    timetable::ScheduleStatus,
+};
+use crate::{
+    config::{AppOptions, Policy},
+    loader::Footprint,
+    process,
+};
 
 /// All of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -21,6 +36,8 @@ pub struct Status {
 pub struct Process {
     /// Its id.
     pub pid: u32,
+    /// Tells this process image from others, before and after a restart.
+    pub instance: String,
     /// The program's version.
     pub version: String,
     /// pthread keys that plugins have; there are 1,024 in a process.
@@ -32,20 +49,30 @@ pub struct Process {
 /// An app.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AppStatus {
-    /// Its name; empty, if its artifact was never loaded.
+    /// Its name; empty, if its artifact was never looked at with success.
     pub name: String,
     /// Its artifact's path.
     pub path: String,
-    /// Where it is mounted; empty, if it does not serve.
+    /// Where it is mounted; empty, if it is not.
     pub mount: String,
+    /// When it is reloaded: `eager`, `on-request` or `manual`.
+    pub reload: String,
     /// Whether a new generation is being loaded.
     pub loading: bool,
+    /// Whether there is a change that is not loaded yet, or not to be loaded.
+    pub changed: bool,
+    /// The artifact that is to stay.
+    pub pinned: Option<String>,
+    /// Requests that wait for a generation.
+    pub waiting: usize,
     /// The generation that serves.
     pub serving: Option<ServingStatus>,
     /// Why the newest file does not serve.
     pub refused: Option<RefusalStatus>,
     /// How many old generations of it stay loaded because something of theirs is in use.
     pub quarantined: usize,
+    /// What it wants called from time to time.
+    pub schedules: Vec<ScheduleStatus>,
 }
 
 /// A generation that serves.
@@ -59,6 +86,15 @@ pub struct ServingStatus {
     pub seconds: u64,
     /// Calls, bodies, large pieces of their data, and tunnels under way.
     pub in_flight: usize,
+    /// Requests that it was handed.
+    pub requests: u64,
+    /// Those that were answered with 500 or above.
+    pub failures: u64,
+    /// Panics in handlers and bodies.
+    pub panics: u64,
+    /// For how many seconds more it is watched, and rolled back if it does worse than the one
+    /// before; `null`: it is not.
+    pub guarded: Option<f64>,
     /// What it has in the process.
     #[serde(flatten)]
     pub footprint: FootprintStatus,
@@ -111,6 +147,43 @@ pub struct RetiringStatus {
     pub footprint: FootprintStatus,
 }
 
+/// What was loaded for an app.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct HistoryStatus {
+    /// Its name.
+    pub app: String,
+    /// The digest of what serves.
+    pub serving: Option<String>,
+    /// The digests of the artifacts that are kept, the one that served last first.
+    pub kept: Vec<String>,
+    /// Attempts to load something, the newest first.
+    pub attempts: Vec<AttemptStatus>,
+}
+
+/// An attempt to load something.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AttemptStatus {
+    /// The generation that it made, or would have made.
+    pub generation: u64,
+    /// Its artifact's digest; `null`: that could not be read.
+    pub digest: Option<String>,
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// What was the reason: `change`, `tracked`, `command`, `rollback` …
+    pub cause: String,
+    /// What it came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// How long it took to copy and inspect it, in milliseconds.
+    pub staged_ms: f64,
+    /// To open it.
+    pub loaded_ms: f64,
+    /// To run its setup.
+    pub setup_ms: f64,
+    /// To probe it.
+    pub probed_ms: f64,
+}
+
 impl From<&Footprint> for FootprintStatus {
     fn from(footprint: &Footprint) -> Self {
         let threads = footprint.threads().into_iter();
@@ -126,34 +199,100 @@ impl From<&Footprint> for FootprintStatus {
     }
 }
 
+impl From<&Attempted> for AttemptStatus {
+    fn from(attempted: &Attempted) -> Self {
+        let at = attempted.at.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            generation: attempted.generation.get(),
+            digest: attempted.digest.map(|digest| digest.to_string()),
+            at: at.unwrap_or_default().as_secs_f64(),
+            cause: attempted.cause.to_owned(),
+            outcome: attempted.outcome.clone(),
+            staged_ms: attempted.times.staged_ms,
+            loaded_ms: attempted.times.loaded_ms,
+            setup_ms: attempted.times.setup_ms,
+            probed_ms: attempted.times.probed_ms,
+        }
+    }
+}
+
+impl HistoryStatus {
+    pub(super) fn of(slot: &Slot) -> Self {
+        Self {
+            app: slot.name().map(ToString::to_string).unwrap_or_default(),
+            serving: slot.serving().map(|digest| digest.to_string()),
+            kept: slot.history.kept().map(|kept| kept.to_string()).collect(),
+            attempts: slot.history.attempts().map(Into::into).collect(),
+        }
+    }
+}
+
+impl ServingStatus {
+    fn of(slot: &Slot, options: &AppOptions) -> Option<Self> {
+        let lease = &slot.live.as_ref()?.lease;
+        let counts = lease.tally.counts();
+        Some(Self {
+            generation: lease.id.get(),
+            digest: lease.digest.to_string(),
+            seconds: lease.since.elapsed().as_secs(),
+            // Two are the owner's: its lease, and the app's.
+            in_flight: lease.holders().saturating_sub(2),
+            requests: counts.requests,
+            failures: counts.failures,
+            panics: counts.panics,
+            guarded: slot
+                .guarded
+                .as_ref()
+                .map(|guarded| guarded.left())
+                .map(|left: Duration| left.as_secs_f64()),
+            footprint: (&lease.footprint).into(),
+            memory_limit: options.most_memory(),
+        })
+    }
+}
+
+/// When this image was first asked, which no other was.
+fn instance() -> &'static str {
+    static INSTANCE: OnceLock<String> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        format!("{:x}", now.unwrap_or_default().as_nanos())
+    })
+}
+
 impl Reloader {
     pub(super) fn status(&self) -> Status {
         let mut apps: Vec<AppStatus> = self
             .slots
             .iter()
-            .map(|(path, slot)| AppStatus {
-                name: slot.name().map(ToString::to_string).unwrap_or_default(),
-                path: path.to_string(),
-                mount: slot
-                    .live
-                    .as_ref()
-                    .map(|(app, _)| app.mount.to_string())
-                    .unwrap_or_default(),
-                loading: matches!(slot.work, Work::Loading { .. }),
-                serving: slot.live.as_ref().map(|(app, live)| ServingStatus {
-                    generation: live.lease.id.get(),
-                    digest: live.lease.digest.to_string(),
-                    seconds: live.lease.since.elapsed().as_secs(),
-                    // Two are the owner's: its lease, and the app's.
-                    in_flight: live.lease.holders().saturating_sub(2),
-                    footprint: (&live.lease.footprint).into(),
-                    memory_limit: self.config.memory_limit_of(&app.name),
-                }),
-                refused: slot.refusal.as_ref().map(|refusal| RefusalStatus {
-                    reason: refusal.reason.clone(),
-                    remedy: refusal.remedy.clone(),
-                }),
-                quarantined: self.quarantined(path).count(),
+            .map(|(path, slot)| {
+                let options = slot.options(&self.config);
+                AppStatus {
+                    name: slot.name().map(ToString::to_string).unwrap_or_default(),
+                    path: path.to_string(),
+                    mount: slot
+                        .app
+                        .as_ref()
+                        .map(|app| app.mount.to_string())
+                        .unwrap_or_default(),
+                    reload: match options.reload {
+                        Policy::Eager => "eager",
+                        Policy::OnRequest => "on-request",
+                        Policy::Manual => "manual",
+                    }
+                    .to_owned(),
+                    loading: matches!(slot.work, Work::Loading { .. }),
+                    changed: slot.pending.is_some(),
+                    pinned: slot.pin.map(|pin| pin.to_string()),
+                    waiting: slot.app.as_ref().map_or(0, |app| app.waiting()),
+                    serving: ServingStatus::of(slot, options),
+                    refused: slot.refusal.as_ref().map(|refusal| RefusalStatus {
+                        reason: refusal.reason.clone(),
+                        remedy: refusal.remedy.clone(),
+                    }),
+                    quarantined: self.quarantined(path).count(),
+                    schedules: self.schedules_of(path),
+                }
             })
             .collect();
         apps.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
@@ -176,6 +315,7 @@ impl Reloader {
         Status {
             process: Process {
                 pid: std::process::id(),
+                instance: instance().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 keys: process::plugin_keys(),
                 unloading_off: process::unloading_is_off().map(str::to_owned),

@@ -1,0 +1,367 @@
+//! What becomes of a load that has ended.
+
+use std::time::SystemTime;
+
+use tokio::time::sleep;
+
+use super::{
+    Reloader, SECOND_LOOK,
+    cause::Cause,
+    command::Reply,
+    error::ReloadError,
+    event::Event,
+    first_round::FirstRoundState,
+    history::{Attempted, Outcome},
+    load::{Attempt, Found, Loaded, Started},
+    services::Asked,
+    slot::{Asker, Loading, Old, Refusal, Slot, Work},
+};
+use crate::{
+    app,
+    artifact::{OpenError, StageError},
+    id::{AppName, ArtifactPath, GenerationId},
+    loader::StopReason,
+    watcher::{Arrangement, Tracked},
+};
+
+/// Loads that have ended, to the actor.
+impl Reloader {
+    pub(super) fn loaded(&mut self, path: &ArtifactPath, attempt: Attempt) {
+        let attempt = match &mut self.first {
+            Some(first) => first.keep(path, attempt),
+            None => Some(attempt),
+        };
+        match attempt {
+            Some(attempt) => self.finish_load(path, attempt),
+            None => self.take_first_round(),
+        }
+    }
+
+    pub(super) fn take_first_round(&mut self) {
+        while let Some((path, attempt)) = self.first.as_mut().and_then(FirstRoundState::next) {
+            self.finish_load(&path, attempt);
+        }
+        if let Some(first) = &mut self.first {
+            let serving = self.slots.values().filter(|slot| slot.app.is_some());
+            first.finish(serving.count());
+        }
+    }
+
+    fn finish_load(&mut self, path: &ArtifactPath, attempt: Attempt) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return self.abandon(path, attempt.result);
+        };
+        let Work::Loading(mut loading) = std::mem::replace(&mut slot.work, Work::Idle) else {
+            return self.abandon(path, attempt.result);
+        };
+        if self.ending.is_some() || loading.removed {
+            self.abandon(path, attempt.result);
+            if loading.removed && loading.again.is_none() {
+                self.drop_slot(path);
+            }
+            return;
+        }
+        let next = std::mem::take(&mut slot.waiting_for_next);
+        let again = loading.again.take();
+        note(slot, &loading.cause, &attempt);
+        match attempt.result {
+            Ok(Loaded::Started(started)) => self.swap_in(path, *started, loading),
+            Ok(Loaded::Found(found)) => self.found(path, found),
+            Err(error) => self.not_taken(path, error, loading),
+        }
+        self.go_on(path, next, again);
+    }
+
+    /// What was wished for while a load was under way. The next may be under way by now: one that
+    /// nobody has wished for.
+    fn go_on(&mut self, path: &ArtifactPath, askers: Vec<Asker>, again: Option<Cause>) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        match &mut slot.work {
+            Work::Idle => slot.waiting.extend(askers),
+            Work::Loading(loading) => {
+                loading.again = loading.again.take().max(again);
+                slot.waiting_for_next.extend(askers);
+                return;
+            }
+        }
+        match again {
+            Some(cause) if cause.is_change() => self.changed(path, cause),
+            Some(cause) => self.begin_load(path, cause),
+            None => {}
+        }
+    }
+
+    /// Makes a started generation the one that answers.
+    fn swap_in(&mut self, path: &ArtifactPath, mut started: Started, loading: Loading) {
+        let only_app = self.slots.len() == 1;
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        // Looked at again: two artifacts may have been loaded side by side.
+        let mounts = started.routes.iter().chain([&started.app.mount]);
+        let taken = mounts
+            .map(|mount| self.router.check(mount, path))
+            .find_map(Result::err);
+        if let Some(taken) = taken {
+            self.abandon(path, Ok(Loaded::Started(Box::new(started))));
+            return self.not_taken(path, ReloadError::Mount(taken), loading);
+        }
+        if let Err(error) = self.registry.commit(&started.claimant) {
+            self.abandon(path, Ok(Loaded::Started(Box::new(started))));
+            return self.not_taken(path, ReloadError::Register(error), loading);
+        }
+        let generation = started.live.lease.id;
+        let Asked {
+            tracked, schedules, ..
+        } = std::mem::take(&mut started.asked);
+        let routes = started.routes.clone();
+        let staged = started.live.lease.plugin().staged_path().to_owned();
+        let digest = started.live.lease.digest;
+        slot.blocked_on = None;
+        slot.waited = false;
+        slot.refusal = None;
+        slot.next = generation.next();
+        let before = match (&slot.live, &loading.old) {
+            (Some(live), _) => Some((live.lease.id, live.lease.digest)),
+            (None, Old::Paused(paused, _)) => Some((paused.facts().id, paused.facts().digest)),
+            (None, Old::Stopped(facts)) => Some(*facts),
+            _ => None,
+        };
+        // The host itself opens more after the first: its HTTP threads'.
+        let alone = only_app && generation != GenerationId::FIRST.next();
+        if let Err(error) = slot.history.keep(digest, &staged, &self.staging) {
+            tracing::warn!(
+                event = "not-kept",
+                path = %path,
+                generation = generation.get(),
+                reason = %error,
+                remedy = "free some space in the staging directory",
+                "no copy of it is kept: it cannot be rolled back to",
+            );
+        }
+        if !loading.cause.is_change() {
+            slot.forgive(digest);
+        }
+        slot.taken(&loading.cause, before);
+        let earlier = self.earlier_window(path);
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        let (replaced, previous) = slot.take_over(started, &self.router, alone);
+        if let Some(app) = &slot.app
+            && let Err(error) = self.router.mount_also(app, &routes)
+        {
+            // Only this actor mounts, and it has just asked.
+            tracing::error!("{error}");
+        }
+        self.schedule(path, &schedules);
+        let reason = loading.cause.stop_reason();
+        if let Some(live) = previous {
+            self.retire(path, live, reason, None);
+        }
+        match loading.old {
+            Old::Paused(paused, snapshot) => {
+                self.retire_paused(path, paused, snapshot, reason, || ());
+            }
+            // Who is still pausing finds a newer one, and goes.
+            Old::Serves | Old::Pausing | Old::Stopped(_) => {}
+        }
+        if let Some(replaced) = replaced {
+            self.unblock(&replaced.mount);
+        }
+        self.arrange(path, tracked);
+        let guarded = before
+            .map(|(_, before)| before)
+            .filter(|before| *before != digest && loading.cause.is_guarded());
+        self.begin_watch(path, generation, guarded, earlier);
+        // It may have taken that much before it served.
+        self.exhausted(path, generation);
+    }
+
+    /// Has what the generation that serves tracks watched, and what the operator wants tracked.
+    fn arrange(&self, path: &ArtifactPath, mut tracked: Vec<Tracked>) {
+        let Some(slot) = self.slots.get(path) else {
+            return;
+        };
+        let options = slot.options(&self.config);
+        for glob in &options.track {
+            match Tracked::glob(glob) {
+                Ok(found) => tracked.push(found),
+                // It was looked at when the configuration was read.
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        for problem in tracked.iter().filter_map(Tracked::problem) {
+            tracing::warn!(
+                event = "track-problem",
+                app = slot.name().map(AppName::as_str),
+                path = %path,
+                remedy = "name files and directories that the host's user may read",
+                "{problem}",
+            );
+        }
+        let arrangement = Arrangement {
+            settle: options.settle,
+            poll: options.poll,
+            tracked,
+        };
+        self.watcher.arrange(path, arrangement);
+    }
+
+    /// An app that is loaded by its first request.
+    fn found(&mut self, path: &ArtifactPath, found: Found) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        if let Err(taken) = self.router.check(&found.app.mount, path) {
+            return self.refused(path, &ReloadError::Mount(taken));
+        }
+        slot.blocked_on = None;
+        slot.waited = false;
+        slot.refusal = None;
+        let app = match &slot.app {
+            Some(old) if old.name == found.app.name && old.mount == found.app.mount => {
+                std::sync::Arc::clone(old)
+            }
+            _ => found.app,
+        };
+        app.shut(false);
+        tracing::info!(
+            event = "mounted",
+            app = app.name.as_str(),
+            path = %path,
+            digest = %found.digest,
+            "mounted at {}; the first request loads it",
+            app.mount,
+        );
+        let replaced = slot.mount(&app, &self.router);
+        slot.answer(&Reply::Waiting {
+            app: app.name.to_string(),
+        });
+        if let Some(replaced) = replaced {
+            replaced.close();
+            self.unblock(&replaced.mount);
+        }
+    }
+
+    /// What was loaded is not taken. What served before serves on.
+    pub(super) fn not_taken(&mut self, path: &ArtifactPath, error: ReloadError, loading: Loading) {
+        match loading.old {
+            Old::Paused(paused, _) => self.resume(path, paused),
+            Old::Stopped((_, digest)) => {
+                let revived = matches!(loading.cause, Cause::Revival(_));
+                if !revived && self.revive(path, digest) {
+                    // Requests go on waiting, for that one.
+                    return self.refused(path, &error);
+                }
+            }
+            Old::Serves | Old::Pausing => {}
+        }
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        slot.blocked_on = match &error {
+            ReloadError::Mount(taken) => Some(taken.mount.clone()),
+            _ => None,
+        };
+        if let Some(app) = &slot.app
+            && slot.live.is_some()
+        {
+            // Requests that waited for the new one get what there is.
+            app.disarm();
+        }
+        match &error {
+            ReloadError::Unchanged => {
+                slot.refusal = None;
+                slot.waited = false;
+                slot.pending = None;
+                if let (Some(app), Some(live)) = (&slot.app, &slot.live) {
+                    let serving = Reply::Serving {
+                        app: app.name.to_string(),
+                        generation: live.lease.id.get(),
+                    };
+                    slot.answer(&serving);
+                }
+                return;
+            }
+            ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
+                self.watcher.unread(path);
+            }
+            _ => {}
+        }
+        let named = self.first.as_ref().is_some_and(|first| !first.is_over());
+        if error.maybe_incomplete() && !named && !slot.waited {
+            // Its writer's next event is the better time; if there is none, it stays like this.
+            slot.waited = true;
+            tracing::info!(event = "waiting", path = %path, "{error}: waiting for its writer");
+            let (path, sender) = (path.clone(), self.sender.clone());
+            tokio::spawn(async move {
+                sleep(SECOND_LOOK).await;
+                let _ = sender.send(Event::SecondLook(path));
+            });
+            return;
+        }
+        slot.waited = false;
+        if let Cause::Rollback(_) = loading.cause {
+            let reply = Reply::Refused {
+                reason: format!("it did worse, and the one before cannot be loaded: {error}"),
+                remedy: error.remedy(),
+            };
+            self.end_guard(path, Some(reply));
+        }
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        if let (Some(app), None) = (&slot.app, &slot.live) {
+            app.refuse(&app::Refusal::Failed(error.to_string().into()));
+        }
+        if loading.cause.is_change() {
+            // It is that change that was refused.
+            slot.pending = None;
+        }
+        self.refused(path, &error);
+    }
+
+    /// Says so in the log and to those who asked, and keeps the reason for status.
+    pub(super) fn refused(&mut self, path: &ArtifactPath, error: &ReloadError) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        let (reason, remedy) = (error.to_string(), error.remedy());
+        slot.answer(&Reply::Refused {
+            reason: reason.clone(),
+            remedy: remedy.clone(),
+        });
+        slot.refusal = Some(Refusal { reason, remedy });
+        error.log(path, slot.name(), slot.live_generation());
+    }
+
+    /// What has been loaded, and will not serve.
+    pub(super) fn abandon(&mut self, path: &ArtifactPath, result: Result<Loaded, ReloadError>) {
+        if let Ok(Loaded::Started(started)) = result {
+            self.registry.discard(&started.claimant);
+            self.retire(path, started.live, StopReason::Abandoned, None);
+        }
+    }
+}
+
+fn note(slot: &mut Slot, cause: &Cause, attempt: &Attempt) {
+    let outcome = match &attempt.result {
+        Ok(Loaded::Started(_)) => Outcome::Served,
+        // Nothing was loaded.
+        Ok(Loaded::Found(_)) | Err(ReloadError::Unchanged) => return,
+        Err(error) => Outcome::Refused {
+            reason: error.to_string(),
+        },
+    };
+    slot.history.note(Attempted {
+        generation: slot.next,
+        digest: attempt.digest,
+        at: SystemTime::now(),
+        cause: cause.name(),
+        outcome,
+        times: attempt.times,
+    });
+}

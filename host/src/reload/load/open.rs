@@ -1,0 +1,129 @@
+//! Looking at an artifact, and opening it.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Job, ms};
+use crate::{
+    artifact::{self, Fingerprint, InspectPolicy, Inspected},
+    config::Mount,
+    id::{AppName, Digest},
+    loader::{self, Loaded},
+    process::{Before, Usage},
+    reload::{ReloadError, cause::Origin, event::Event},
+    watcher::Tracked,
+};
+
+/// What was seen.
+pub(super) struct Looked {
+    /// `None`: it could not even be copied.
+    pub(super) digest: Option<Digest>,
+    pub(super) artifact: Result<Artifact, ReloadError>,
+    pub(super) staged_ms: f64,
+}
+
+/// An artifact that may be loaded.
+pub(super) struct Artifact {
+    inspected: Inspected,
+    pub(super) name: AppName,
+    pub(super) mount: Mount,
+    pub(super) digest: Digest,
+    fingerprint: Fingerprint,
+    /// What it is linked to, as that is now.
+    linked: Vec<Tracked>,
+}
+
+/// A library that is open.
+pub(super) struct Opened {
+    pub(super) loaded: Loaded,
+    pub(super) digest: Digest,
+    pub(super) fingerprint: Fingerprint,
+    /// What it is linked to, as that was before it was opened.
+    pub(super) linked: Vec<Tracked>,
+    pub(super) before: Before,
+    pub(super) loaded_ms: f64,
+}
+
+/// Copies it and judges the copy, having run nothing of it.
+pub(super) fn look(job: &Job) -> Looked {
+    let began = Instant::now();
+    let mut digest = None;
+    let artifact = examine(job, &mut digest);
+    Looked {
+        digest,
+        artifact,
+        staged_ms: ms(began),
+    }
+}
+
+fn examine(job: &Job, digest: &mut Option<Digest>) -> Result<Artifact, ReloadError> {
+    let staged = match &job.origin {
+        Origin::File => job.staging.stage(&job.path, job.serial)?,
+        Origin::Kept { file, digest } => job
+            .staging
+            .stage_kept(file, &job.path, *digest, job.serial)?,
+    };
+    let fingerprint = *staged.fingerprint();
+    let found = *staged.digest();
+    *digest = Some(found);
+    if job.loaded == Some((fingerprint, found)) {
+        return Err(ReloadError::Unchanged);
+    }
+    if job.cause.is_change() && job.bad.contains(&found) {
+        return Err(ReloadError::Bad { digest: found });
+    }
+    // Its name is not known before it was looked at.
+    let named = job.place.name.as_ref();
+    let policy = InspectPolicy {
+        allow_panic_abort: named
+            .map_or(&job.config.defaults, |name| job.config.options_of(name))
+            .allow_panic_abort,
+    };
+    let inspected = artifact::inspect(staged, policy)?;
+    let name = match named {
+        Some(name) => name.clone(),
+        None => AppName::try_from(inspected.manifest().name.as_str())?,
+    };
+    let mount = job.place.mount.clone().unwrap_or_else(|| Mount::of(&name));
+    // Asked before any of its code runs.
+    job.router.check(&mount, &job.path)?;
+    for warning in inspected.warnings() {
+        tracing::warn!(app = name.as_str(), path = %job.path, "{warning}");
+    }
+    let linked = artifact::all_linked(inspected.staged_path(), job.path.as_path());
+    let linked = linked.iter().map(|path| Tracked::file_or_directory(path));
+    Ok(Artifact {
+        linked: linked.collect(),
+        inspected,
+        name,
+        mount,
+        digest: found,
+        fingerprint,
+    })
+}
+
+/// Opens it: its constructors run here.
+pub(super) fn open(job: &Job, artifact: Artifact) -> Result<Opened, ReloadError> {
+    let usage = Arc::new(usage(job, &artifact.name));
+    let began = Instant::now();
+    let before = Before::now();
+    let loaded = loader::load(artifact.inspected, usage)?;
+    Ok(Opened {
+        loaded,
+        digest: artifact.digest,
+        fingerprint: artifact.fingerprint,
+        linked: artifact.linked,
+        before,
+        loaded_ms: ms(began),
+    })
+}
+
+fn usage(job: &Job, name: &AppName) -> Usage {
+    let Some(limit) = job.config.options_of(name).most_memory() else {
+        return Usage::unlimited();
+    };
+    let (path, generation, sender) = (job.path.clone(), job.generation, job.sender.clone());
+    Usage::limited(limit, move || {
+        let path = path.clone();
+        let _ = sender.send(Event::Exhausted { path, generation });
+    })
+}
