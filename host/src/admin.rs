@@ -5,9 +5,13 @@ use std::{fmt::Write as _, sync::Arc};
 use axum::{Extension, Router as Pages, http::StatusCode, response::IntoResponse};
 use http::Uri;
 
+mod commands;
 mod control;
+mod whole;
 
-pub use control::{Control, ControlError, ReloadQuery, Serving};
+pub use commands::{AppQuery, HistoryAnswer, ReloadQuery};
+pub use control::{Control, ControlError, Serving};
+pub use whole::{HostAnswer, HostRequest};
 
 use crate::{loader::Peer, router::Router};
 
@@ -29,20 +33,20 @@ fn not_found(uri: &Uri, peer: Peer, router: &Router) -> String {
     if !local {
         return "not found\n".to_owned();
     }
-    let apps = router.apps();
-    if apps.is_empty() {
+    let mounts = router.mounts();
+    if mounts.is_empty() {
         page.push_str("\nno app is loaded; the host's log says why\n");
     } else {
         page.push_str("\nmounted are:\n");
     }
-    for app in apps {
+    for (mount, app) in mounts {
         let generation = app
-            .lease()
+            .current()
             .map_or_else(|| "-".to_owned(), |lease| lease.id.to_string());
         let _ = writeln!(
             page,
             "  {:<24} {} (generation {generation})",
-            app.mount.as_str(),
+            mount.as_str(),
             app.name
         );
     }

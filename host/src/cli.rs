@@ -2,13 +2,17 @@
 
 use clap::{Parser, Subcommand};
 
+mod apps;
 mod client;
 mod dev;
+mod history;
 mod inspect;
 mod output;
-mod reload;
+mod registry;
 mod serve;
 mod status;
+mod validate;
+mod whole;
 
 use crate::exit_code::ExitCode;
 
@@ -29,7 +33,23 @@ enum Command {
     /// Say what a running host serves, and how that does.
     Status(status::Args),
     /// Reload an app of a running host, though its file be the same.
-    Reload(reload::Args),
+    Reload(apps::Reload),
+    /// Let an artifact that served before serve again: the one before, or that of a digest.
+    Rollback(apps::WithDigest),
+    /// Let an artifact serve, whatever becomes of the file, until it is unpinned.
+    Pin(apps::WithDigest),
+    /// Let the changes of an app's file say again what serves, those of the meantime, too.
+    Unpin(apps::Unpin),
+    /// Have a host go on in a fresh process image, with its listeners and its process id.
+    Restart(whole::Args),
+    /// Have a host drain and end.
+    Stop(whole::Args),
+    /// Say what apps have registered.
+    Registry(registry::Args),
+    /// Say what was loaded for an app, with what outcome, and what of it is kept.
+    History(history::Args),
+    /// Check the configuration and every artifact that it names, without running any of them.
+    Validate(validate::Args),
     /// Say what a file is, and whether it would be taken, without running any of its code.
     Inspect(inspect::Args),
 }
@@ -53,7 +73,15 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(args),
         Command::Status(args) => status::run(args),
-        Command::Reload(args) => reload::run(args),
+        Command::Reload(args) => apps::reload(args),
+        Command::Rollback(args) => apps::rollback(args),
+        Command::Pin(args) => apps::pin(args),
+        Command::Unpin(args) => apps::unpin(args),
+        Command::Restart(args) => whole::restart(args),
+        Command::Stop(args) => whole::stop(args),
+        Command::Registry(args) => registry::run(args),
+        Command::History(args) => history::run(args),
+        Command::Validate(args) => validate::run(args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -21,6 +21,8 @@ pub enum ExitCode {
     NoHost = 6,
     /// Something waited for did not come in time. The number is that of `timeout(1)`.
     Timeout = 124,
+    /// SIGQUIT ended the host at once.
+    Quit = 131,
     /// A second SIGINT ended the host before it had drained: 128 and the signal's number, as
     /// shells have it.
     Interrupted = 130,

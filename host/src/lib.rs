@@ -17,6 +17,9 @@ pub mod watcher;
 
 pub mod generation;
 
+pub mod registry;
+pub mod state;
+
 pub mod app;
 pub mod router;
 

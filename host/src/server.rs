@@ -4,16 +4,21 @@
 //! fewest; there it stays. HTTP threads are the host's own: each has a current-thread runtime, so
 //! that a plugin's futures are polled where their connection is, and a queue.
 
-use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 mod connection;
 mod http_thread;
 mod listener;
 
-pub use listener::{BindError, Listeners};
+pub use listener::{BindError, Heirloom, Heirlooms, Listeners};
 pub(crate) use listener::{SocketFile, bind_unix};
 
 use crate::{dispatch::Dispatcher, process::HostThreads};
@@ -27,6 +32,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     threads: Arc<[HttpThread]>,
+    acceptors: Mutex<Vec<JoinHandle<()>>>,
     accepting: CancellationToken,
     draining: CancellationToken,
 }
@@ -54,17 +60,22 @@ impl Server {
             host_threads.add(thread.name().to_owned(), thread.errands());
         }
         let accepting = CancellationToken::new();
+        let mut acceptors = Vec::new();
         for listener in listeners.into_inner() {
             let listener = listener.into_async()?;
             let (threads, accepting) = (Arc::clone(&threads), accepting.clone());
-            tokio::spawn(async move {
-                accepting
-                    .run_until_cancelled(accept(&listener, &threads))
-                    .await;
-            });
+            acceptors.push(tokio::spawn(async move {
+                tokio::select! {
+                    // First, so that nothing is taken after it.
+                    biased;
+                    () = accepting.cancelled() => {}
+                    () = accept(&listener, &threads) => {}
+                }
+            }));
         }
         Ok(Self {
             threads,
+            acceptors: Mutex::new(acceptors),
             accepting,
             draining,
         })
@@ -74,6 +85,16 @@ impl Server {
     /// `deadline`. Upgraded connections are not waited for: their generations' leases are.
     pub async fn drain(&self, deadline: Instant) {
         self.accepting.cancel();
+        // What one of them has just taken is on a thread by then, and is waited for there.
+        let acceptors = std::mem::take(
+            &mut *self
+                .acceptors
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for acceptor in acceptors {
+            let _ = acceptor.await;
+        }
         self.draining.cancel();
         for thread in self.threads.iter() {
             if tokio::time::timeout_at(deadline, thread.idle())

@@ -5,7 +5,13 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /status` | [`Status`](crate::reload::Status) |
-//! | `POST /reload?app=NAME&force=BOOL` | [`Reply`], when the new generation serves or was refused |
+//! | `POST /reload?app=NAME&force=BOOL&guard=BOOL` | [`Reply`](crate::reload::Reply), when the new generation serves (and has been watched) or was refused |
+//! | `POST /rollback?app=NAME&digest=DIGEST` | the same, for an artifact that served before |
+//! | `POST /pin?app=NAME&digest=DIGEST`, `POST /unpin?app=NAME` | the same |
+//! | `POST /stop` | [`HostAnswer`](super::HostAnswer), and the host drains and ends |
+//! | `POST /restart` | [`HostAnswer`](super::HostAnswer), when the new program was found to run or not |
+//! | `GET /registry` | what all apps have registered |
+//! | `GET /history?app=NAME` | [`HistoryStatus`](crate::reload::HistoryStatus) |
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -16,20 +22,26 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use serde::{Deserialize, Serialize};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::{
+    commands,
+    whole::{self, HostRequest},
+};
 use crate::{
     config::ControlSocket,
-    reload::{Handle, Reply},
+    reload::Handle,
     server::{SocketFile, bind_unix},
 };
 
@@ -84,12 +96,17 @@ impl Control {
     ///
     /// # Errors
     /// When the system cannot wait on the socket.
-    pub fn serve(self, handle: Handle) -> io::Result<Serving> {
+    pub fn serve(
+        self,
+        handle: Handle,
+        requests: mpsc::UnboundedSender<HostRequest>,
+    ) -> io::Result<Serving> {
         let listener = UnixListener::from_std(self.listener)?;
         let routes = Router::new()
             .route("/status", get(status))
-            .route("/reload", post(reload))
-            .with_state(handle);
+            .merge(commands::routes())
+            .with_state(handle)
+            .merge(whole::routes(requests));
         Ok(Serving {
             _task: AbortOnDropHandle::new(tokio::spawn(accept(listener, routes))),
             _file: self.file,
@@ -172,18 +189,4 @@ async fn status(State(handle): State<Handle>) -> Response {
         Some(status) => Json(status).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
-}
-
-/// What is asked for with `POST /reload`.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct ReloadQuery {
-    /// The app's name, or its artifact's path.
-    pub app: String,
-    /// However many old generations of it stay loaded.
-    #[serde(default)]
-    pub force: bool,
-}
-
-async fn reload(State(handle): State<Handle>, Query(query): Query<ReloadQuery>) -> Json<Reply> {
-    Json(handle.reload(query.app, query.force).await)
 }

@@ -45,6 +45,10 @@ impl ClientError {
     }
 }
 
+/// A control socket's path.
+#[derive(Clone, Debug)]
+pub(super) struct Path(PathBuf);
+
 impl Target {
     /// Asks, and does what `then` says with the answer.
     pub(super) fn ask<T: DeserializeOwned>(
@@ -54,14 +58,32 @@ impl Target {
         time: Duration,
         then: impl FnOnce(T) -> ExitCode,
     ) -> ExitCode {
-        let place = self
-            .control
-            .map_or_else(ControlSocket::usual, ControlSocket::Named);
+        let path = self.path();
+        self.run(time, "answer", async {
+            path.ask(method, uri).await.map(then)
+        })
+    }
+
+    /// Where the host is.
+    pub(super) fn path(&self) -> Path {
+        let named = self.control.clone().map(ControlSocket::Named);
+        Path(named.unwrap_or_else(ControlSocket::usual).path().clone())
+    }
+
+    /// Does something with a host, for that long at the most.
+    pub(super) fn run(
+        self,
+        time: Duration,
+        what: &str,
+        work: impl Future<Output = Result<ExitCode, ClientError>>,
+    ) -> ExitCode {
+        let place = self.path().0;
         serve::with_runtime(async {
-            match timeout(time, ask(place.path().clone(), method, uri)).await {
-                Ok(Ok(answer)) => then(answer),
+            match timeout(time, work).await {
+                Ok(Ok(code)) => code,
                 Err(_) => {
-                    let error = format!("the host on {place} did not answer within {time:?}");
+                    let place = place.display();
+                    let error = format!("the host on {place} did not {what} within {time:?}");
                     print_error(&error, "`replug status` and its log say what it is doing");
                     ExitCode::Timeout
                 }
@@ -75,6 +97,28 @@ impl Target {
             }
         })
     }
+}
+
+impl Path {
+    /// Asks for something.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        uri: &Uri,
+    ) -> Result<T, ClientError> {
+        ask(self.0.clone(), method, uri).await
+    }
+
+    /// Whether there is a file.
+    pub(super) fn exists(&self) -> bool {
+        self.0.exists()
+    }
+}
+
+/// A request's target. Every query is one that can be written.
+pub(super) fn uri(path: &str, query: &impl serde::Serialize) -> Uri {
+    let query = serde_urlencoded::to_string(query).unwrap_or_default();
+    format!("{path}?{query}").parse().unwrap_or_default()
 }
 
 async fn ask<T: DeserializeOwned>(

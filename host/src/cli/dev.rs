@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +19,7 @@ use super::{
     serve,
 };
 use crate::{
-    config::Source,
+    config::{AppOptions, Source},
     exit_code::ExitCode,
     id::ArtifactPath,
     watcher::{WatchEvent, Watcher},
@@ -58,10 +59,19 @@ pub(super) fn run(args: Args) -> ExitCode {
             return ExitCode::CannotStart;
         }
     };
-    serve::with_runtime(dev(project, args.options))
+    let program = serve::Program::remember();
+    serve::with_runtime(dev(project, args.options, program))
 }
 
-async fn dev(project: Project, options: serve::Options) -> ExitCode {
+async fn dev(project: Project, options: serve::Options, program: serve::Program) -> ExitCode {
+    let estate = options.inheritance.clone().take();
+    let file = match options.file.read() {
+        Ok(file) => file,
+        Err(error) => {
+            print_error(&error, error.remedy());
+            return ExitCode::CannotStart;
+        }
+    };
     let (changes_in, mut changes) = mpsc::unbounded_channel();
     let files = match Watcher::new(changes_in) {
         Ok(files) => files,
@@ -78,19 +88,33 @@ async fn dev(project: Project, options: serve::Options) -> ExitCode {
         Ok(artifact) => artifact,
         Err(code) => return code,
     };
-    let config = options.into_config(vec![Source {
+    let defaults = AppOptions {
+        // Who develops wants to see what fails.
+        guard: Duration::ZERO,
+        ..AppOptions::default()
+    };
+    let source = Source {
         path: artifact.clone(),
         mount: None,
-    }]);
+        name: None,
+    };
+    let config = options.into_config(file, vec![source], defaults);
     let (up, is_up) = oneshot::channel();
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.
         let _ = is_up.await;
         rebuild_for_ever(&project, &artifact, &files, &mut changes).await
     };
+    let mut up = Some(up);
+    let first = async |_| {
+        if let Some(up) = up.take() {
+            let _ = up.send(());
+        }
+        Ok(())
+    };
     tokio::select! {
         // A plugin that is refused is mended and saved again: nothing is called off here.
-        code = serve::serve(config, async |_| { let _ = up.send(()); Ok(()) }) => code,
+        code = serve::serve(config, estate, program, first) => code,
         code = rebuild => code,
     }
 }

@@ -62,30 +62,42 @@ fn text(status: &Status) -> String {
 
 fn put_app(out: &mut String, app: &AppStatus) {
     let name = if app.name.is_empty() { "?" } else { &app.name };
-    let _ = match &app.serving {
-        Some(ServingStatus {
-            generation,
-            digest,
-            seconds,
-            in_flight,
-            footprint,
-            memory_limit,
-        }) => writeln!(
-            out,
-            "\n{name}  at {}  generation {generation}  {in_flight} in flight  {}{}  {} threads  \
-             for {}  digest {:.12}\n  {}",
-            app.mount,
-            ByteSize(footprint.memory),
-            memory_limit.map_or_else(String::new, |limit| format!(" of {}", ByteSize(limit))),
-            footprint.threads.len(),
-            humantime::format_duration(Duration::from_secs(*seconds)),
-            digest,
-            app.path,
-        ),
-        None => writeln!(out, "\n{name}  does not serve\n  {}", app.path),
-    };
+    match &app.serving {
+        Some(serving) => put_serving(out, name, app, serving),
+        None if app.mount.is_empty() => {
+            let _ = writeln!(out, "\n{name}  does not serve\n  {}", app.path);
+        }
+        None => {
+            let _ = writeln!(
+                out,
+                "\n{name}  at {}  is not loaded\n  {}",
+                app.mount, app.path
+            );
+        }
+    }
     if app.loading {
         out.push_str("  a new generation is being loaded\n");
+    }
+    if app.waiting > 0 {
+        let _ = writeln!(out, "  {} requests wait for it", app.waiting);
+    }
+    if app.changed {
+        let _ = writeln!(out, "  changed, and not loaded (reload = {})", app.reload);
+    }
+    for schedule in &app.schedules {
+        let _ = writeln!(
+            out,
+            "  schedule {} every {:?}: {} done, {} failed, {} skipped{}",
+            schedule.name,
+            Duration::from_secs_f64(schedule.every),
+            schedule.counts.done,
+            schedule.counts.failed,
+            schedule.counts.skipped,
+            if schedule.running { ", running" } else { "" },
+        );
+    }
+    if let Some(digest) = &app.pinned {
+        let _ = writeln!(out, "  pinned to {digest:.12}");
     }
     if let Some(refused) = &app.refused {
         let _ = writeln!(
@@ -93,6 +105,30 @@ fn put_app(out: &mut String, app: &AppStatus) {
             "  refused: {}\n  remedy: {}",
             refused.reason, refused.remedy
         );
+    }
+}
+
+fn put_serving(out: &mut String, name: &str, app: &AppStatus, serving: &ServingStatus) {
+    let limit = serving.memory_limit;
+    let _ = writeln!(
+        out,
+        "\n{name}  at {}  generation {}  {} in flight  {}{}  {} threads  for {}  digest {:.12}\n  \
+         {}\n  {} requests, {} failed, {} panics",
+        app.mount,
+        serving.generation,
+        serving.in_flight,
+        ByteSize(serving.footprint.memory),
+        limit.map_or_else(String::new, |limit| format!(" of {}", ByteSize(limit))),
+        serving.footprint.threads.len(),
+        humantime::format_duration(Duration::from_secs(serving.seconds)),
+        serving.digest,
+        app.path,
+        serving.requests,
+        serving.failures,
+        serving.panics,
+    );
+    if let Some(left) = serving.guarded {
+        let _ = writeln!(out, "  watched for {left:.1} s more");
     }
 }
 

@@ -291,12 +291,12 @@ mod tests {
             // SAFETY: takes nothing.
             unsafe { libc::gettid() }
         });
+        thread.join().unwrap();
         let (done, ended) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn(move || {
             visit(OWNER);
             let _: Result<(), _> = ended.recv();
         });
-        thread.join().unwrap();
         while visitors(OWNER).is_empty() {
             std::thread::yield_now();
         }

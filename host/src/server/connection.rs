@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpStream, UnixStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -32,6 +32,9 @@ use crate::{
 /// holds a descriptor, whether it is idle or sends a request's head very slowly. So no request
 /// needs a timer of its own.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a connection on which nothing was asked yet is given for that when draining begins.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// Spawns on the thread that it is on.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +136,10 @@ async fn steer(helm: Rc<Helm>, connection: Rc<Connection>, draining: Cancellatio
         tokio::select! {
             () = connection.cut() => break,
             () = draining.cancelled(), if helm.course.get() == Course::Ahead => {
+                // A connection that was made just now has its request on the way.
+                if connection.requests() == 0 {
+                    let _ = timeout(FIRST, connection.asked()).await;
+                }
                 helm.set(Course::Graceful);
             }
             () = sleep(IDLE) => {

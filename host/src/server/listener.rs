@@ -3,11 +3,18 @@
 use std::{
     fs, io,
     net::TcpListener,
-    os::unix::{
-        fs::FileTypeExt as _,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::FileTypeExt as _,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{config::ListenAddress, loader::Peer};
@@ -42,37 +49,94 @@ impl BindError {
     }
 }
 
-/// All sockets that the host listens on.
+/// All sockets that the host listens on, and what was to be listened on.
 #[derive(Debug)]
-pub struct Listeners(Vec<Listener>);
+pub struct Listeners(Vec<(ListenAddress, Listener)>);
+
+/// A socket that is listened on already, to be handed to who goes on with it.
+#[derive(Debug)]
+pub struct Heirloom {
+    /// What it was to listen on.
+    pub address: ListenAddress,
+    /// The socket.
+    pub socket: OwnedFd,
+}
 
 impl Listeners {
-    /// Binds all addresses, or none.
+    /// Binds all addresses, or none. A socket of `inherited` that was bound for one of them is
+    /// taken in the place of another; those that are left are closed.
     ///
     /// # Errors
     /// For the first address that cannot be had.
-    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, BindError> {
-        let bind = |address: &ListenAddress| {
-            Listener::bind(address).map_err(|source| BindError {
+    pub fn bind(
+        addresses: &[ListenAddress],
+        mut inherited: Vec<Heirloom>,
+    ) -> Result<Self, BindError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let known = inherited.iter().position(|it| it.address == *address);
+            let listener = match known.map(|at| inherited.swap_remove(at)) {
+                Some(heirloom) => Listener::adopt(heirloom),
+                None => Listener::bind(address),
+            };
+            let listener = listener.map_err(|source| BindError {
                 address: address.clone(),
                 source,
-            })
-        };
-        addresses
-            .iter()
-            .map(bind)
-            .collect::<Result<_, _>>()
-            .map(Self)
+            })?;
+            listeners.push((address.clone(), listener));
+        }
+        Ok(Self(listeners))
+    }
+
+    /// The same sockets once more, which stay bound when these are closed.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn heirlooms(&self) -> io::Result<Heirlooms> {
+        let mut heirlooms = Heirlooms::default();
+        for (address, listener) in &self.0 {
+            let (socket, file) = match listener {
+                Listener::Tcp(listener) => (listener.try_clone()?.into(), None),
+                Listener::Unix(file, listener) => (listener.try_clone()?.into(), Some(file)),
+            };
+            heirlooms.files.extend(file.cloned());
+            heirlooms.sockets.push(Heirloom {
+                address: address.clone(),
+                socket,
+            });
+        }
+        Ok(heirlooms)
     }
 
     /// Where it listens: with the port that the system chose, for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.0.iter().map(Listener::address).collect()
+        self.0
+            .iter()
+            .map(|(_, listener)| listener.address())
+            .collect()
     }
 
-    pub(super) fn into_inner(self) -> Vec<Listener> {
-        self.0
+    pub(super) fn into_inner(self) -> impl Iterator<Item = Listener> {
+        self.0.into_iter().map(|(_, listener)| listener)
+    }
+}
+
+/// Sockets that outlive those who listen on them.
+#[derive(Debug, Default)]
+pub struct Heirlooms {
+    sockets: Vec<Heirloom>,
+    files: Vec<SocketFile>,
+}
+
+impl Heirlooms {
+    /// Somebody goes on with them: Unix sockets' files are not removed.
+    #[must_use]
+    pub fn hand_on(self) -> Vec<Heirloom> {
+        for file in self.files {
+            file.0.kept.store(true, Ordering::Release);
+        }
+        self.sockets
     }
 }
 
@@ -105,12 +169,30 @@ impl Listener {
         }
     }
 
+    fn adopt(heirloom: Heirloom) -> io::Result<Self> {
+        let Heirloom { address, socket } = heirloom;
+        match address {
+            ListenAddress::Tcp(_) => {
+                let listener = TcpListener::from(socket);
+                // Which it would fail, were it another kind of socket.
+                listener.local_addr()?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(listener))
+            }
+            ListenAddress::Unix(path) => {
+                let listener = UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(SocketFile::new(&path), listener))
+            }
+        }
+    }
+
     fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-            Self::Unix(file, _) => format!("unix:{}", file.0.display()),
+            Self::Unix(file, _) => format!("unix:{}", file.0.path.display()),
         }
     }
 
@@ -160,18 +242,36 @@ impl AsyncListener {
 pub(crate) fn bind_unix(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
-    let file = SocketFile(path.to_owned());
+    let file = SocketFile::new(path);
     listener.set_nonblocking(true)?;
     Ok((file, listener))
 }
 
-/// A socket's file, removed when the host no longer listens on it.
-#[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+/// A socket's file, removed when the last one of these is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFile(Arc<RemovedFile>);
 
-impl Drop for SocketFile {
+#[derive(Debug)]
+struct RemovedFile {
+    path: PathBuf,
+    /// Somebody else listens on it from now on.
+    kept: AtomicBool,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self(Arc::new(RemovedFile {
+            path: path.to_owned(),
+            kept: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl Drop for RemovedFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if !self.kept.load(Ordering::Acquire) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -200,14 +300,41 @@ mod tests {
         let path = dir.path().join("s");
         let address = [ListenAddress::Unix(path.clone())];
         drop(UnixListener::bind(&path).unwrap());
-        let live = Listeners::bind(&address).unwrap();
-        let error = Listeners::bind(&address).unwrap_err();
+        let live = Listeners::bind(&address, Vec::new()).unwrap();
+        let error = Listeners::bind(&address, Vec::new()).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         drop(live);
         assert!(!path.exists());
         fs::write(&path, "precious").unwrap();
-        let error = Listeners::bind(&address).unwrap_err();
+        let error = Listeners::bind(&address, Vec::new()).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_handed_on_is_taken_for_its_address_and_keeps_its_port_and_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let tcp: ListenAddress = "127.0.0.1:0".parse().unwrap();
+        let addresses = [tcp.clone(), ListenAddress::Unix(path.clone())];
+        let first = Listeners::bind(&addresses, Vec::new()).unwrap();
+        let heirlooms = first.heirlooms().unwrap();
+        let before = first.addresses();
+        // A client that came in between waits.
+        let waiting = UnixStream::connect(&path).unwrap();
+        let handed = heirlooms.hand_on();
+        drop(first);
+        let second = Listeners::bind(&addresses, handed).unwrap();
+        assert_eq!(second.addresses(), before);
+        assert!(path.exists());
+        waiting.shutdown(std::net::Shutdown::Both).unwrap();
+        // What is not handed on goes, and so does what nobody wants.
+        let handed = second.heirlooms().unwrap().hand_on();
+        let unix = [addresses[1].clone()];
+        drop(second);
+        let third = Listeners::bind(&unix, handed).unwrap();
+        drop(third.heirlooms().unwrap());
+        drop(third);
+        assert!(!path.exists());
     }
 }

@@ -128,12 +128,13 @@ impl Project {
         };
         let (package, target) = chosen;
         let root = metadata.workspace_root.as_std_path();
-        let manifests = vec![
+        let mut manifests = vec![
             package.manifest_path.clone().into_std_path_buf(),
             root.join("Cargo.toml"),
             root.join("Cargo.lock"),
             root.join(".cargo/config.toml"),
         ];
+        add_dependencies(package, &metadata.packages, &mut manifests);
         Ok(Self {
             dir,
             package: package.name.to_string(),
@@ -141,6 +142,24 @@ impl Project {
             target: target.clone(),
             cargo_args,
         })
+    }
+}
+
+/// The manifests of what a package depends on by its path, and of what that depends on.
+fn add_dependencies(package: &Package, all: &[Package], manifests: &mut Vec<PathBuf>) {
+    for dir in package
+        .dependencies
+        .iter()
+        .filter_map(|it| it.path.as_ref())
+    {
+        let manifest = dir.join("Cargo.toml");
+        if manifests.iter().any(|known| *known == manifest) {
+            continue;
+        }
+        manifests.push(manifest.clone().into_std_path_buf());
+        if let Some(next) = all.iter().find(|it| it.manifest_path == manifest) {
+            add_dependencies(next, all, manifests);
+        }
     }
 }
 

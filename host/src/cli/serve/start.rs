@@ -1,0 +1,333 @@
+//! A host, from its start to its end.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    restart::{Estate, Program},
+    signals::{Signal, Signals},
+    wanted::wanted,
+};
+use crate::{
+    admin::{self, Control, HostRequest},
+    artifact::StagingArea,
+    config::{Config, ControlSocket},
+    dispatch::Dispatcher,
+    exit_code::ExitCode,
+    id::AppName,
+    loader::StopReason,
+    process::{self, HostThreads},
+    reload::{FirstRound, Parts, Reloader},
+    router::Router,
+    server::{Listeners, Server},
+    state::StateStore,
+    watcher::Watcher,
+};
+
+/// How long HTTP threads may take to end once nothing is left to serve.
+const THREAD_END: Duration = Duration::from_secs(2);
+
+/// How a host ended.
+pub(super) enum Ended {
+    For(ExitCode),
+    /// It goes on with that.
+    Before(Estate),
+}
+
+/// Why a host is to end.
+enum Wish {
+    Stop(&'static str),
+    Restart,
+    AtOnce(Signal),
+}
+
+/// What may be wished for while a host serves.
+struct Wishes<'a> {
+    signals: &'a mut Signals,
+    commands: mpsc::UnboundedReceiver<HostRequest>,
+    apps: mpsc::UnboundedReceiver<AppName>,
+    program: &'a Program,
+}
+
+impl Wishes<'_> {
+    async fn next(&mut self) -> Wish {
+        loop {
+            let (who, reply) = tokio::select! {
+                signal = self.signals.next() => match signal {
+                    Signal::Terminate | Signal::Interrupt => return Wish::Stop(signal.name()),
+                    Signal::Quit => return Wish::AtOnce(signal),
+                    Signal::Restart => (signal.name().to_owned(), None),
+                },
+                Some(command) = self.commands.recv() => match command {
+                    HostRequest::Stop => return Wish::Stop("a command"),
+                    HostRequest::Restart(reply) => ("a command".to_owned(), Some(reply)),
+                },
+                Some(app) = self.apps.recv() => (format!("app {app}"), None),
+            };
+            let checked = self.program.check().await;
+            if let Err(reason) = &checked {
+                tracing::error!(
+                    event = "restart-refused",
+                    reason,
+                    remedy = "put a program and a configuration in place that work",
+                    "{who} wants a restart, which is refused; serving on",
+                );
+            } else {
+                tracing::info!(event = "restarting", who, "{who}: restarting");
+            }
+            let well = checked.is_ok();
+            if let Some(reply) = reply {
+                let _ = reply.send(checked);
+            }
+            if well {
+                return Wish::Restart;
+            }
+        }
+    }
+}
+
+pub(super) async fn start(
+    config: &Arc<Config>,
+    estate: Estate,
+    program: &Program,
+    mut first: impl AsyncFnMut(FirstRound) -> Result<(), ExitCode>,
+) -> Result<Ended, ExitCode> {
+    let mut signals = Signals::new()?;
+    process::remember_signals();
+    if let Some(reason) = process::unloading_is_off() {
+        tracing::warn!(
+            event = "unloading-off",
+            reason,
+            "old generations stay loaded"
+        );
+    }
+    // Bound before any plugin's code runs: a port that is taken is found out at once.
+    let listeners = Listeners::bind(&config.listen, estate.sockets)
+        .map_err(|error| cannot_start(&error, error.remedy()))?;
+    let heirlooms = listeners.heirlooms().map_err(|error| {
+        cannot_start(
+            &format!("cannot keep the sockets: {error}"),
+            "raise the limit of open files (ulimit -n)",
+        )
+    })?;
+    let control = bind_control(config)?;
+    let staging = StagingArea::new(config.staging_dir.as_deref())
+        .map_err(|error| cannot_start(&error, error.remedy()))?;
+    let (sender, watch_events) = mpsc::unbounded_channel();
+    let watcher = Watcher::new(sender).map_err(|error| cannot_start(&error, error.remedy()))?;
+    watcher.poll_all(config.defaults.poll);
+    let router = Arc::new(Router::default());
+    let staging = Arc::new(staging);
+    let host_threads = Arc::new(HostThreads::default());
+    let _removed = RemovedAtTheEnd(Arc::clone(&staging));
+    let borrowed = BorrowedState::new(config, estate.state);
+    let state_dir = config.state_dir.as_deref().or(borrowed.0.as_deref());
+    let store =
+        StateStore::open(state_dir).map_err(|error| cannot_start(&error, error.remedy()))?;
+    let store = Arc::new(store);
+    let (restart, apps) = mpsc::unbounded_channel();
+    let (mut reloader, handle) = Reloader::new(Parts {
+        config: Arc::clone(config),
+        router: Arc::clone(&router),
+        staging,
+        host_threads: Arc::clone(&host_threads),
+        watcher,
+        watch_events,
+        store: Arc::clone(&store),
+        restart,
+    });
+    let (command, commands) = mpsc::unbounded_channel();
+    let _control = match control
+        .map(|control| control.serve(handle.clone(), command))
+        .transpose()
+    {
+        Ok(control) => control,
+        Err(error) => return Err(cannot_start(&error, "raise the limit of open files")),
+    };
+    let wanted = wanted(&config.sources, &mut reloader)?;
+    let (tell, told) = oneshot::channel();
+    let actor = tokio::spawn(reloader.run(wanted, tell));
+    let round = tokio::select! {
+        round = told => round.map_err(|_| ExitCode::Failure)?,
+        signal = signals.end() => {
+            let signal = signal.name();
+            tracing::info!(event = "stopping", signal, "{signal}: stopping before anything was served");
+            handle.shutdown(Instant::now()).await;
+            return Ok(Ended::For(ExitCode::Ok));
+        }
+    };
+    if let Err(code) = first(round).await {
+        handle.shutdown(Instant::now()).await;
+        return Err(code);
+    }
+    let addresses = listeners.addresses();
+    let dispatcher = Dispatcher::new(Arc::clone(&router), admin::pages(router));
+    let server =
+        Server::start(listeners, config.threads, dispatcher, &host_threads).map_err(|error| {
+            cannot_start(
+                &format!("cannot start: {error}"),
+                "raise the limits of threads and open files",
+            )
+        })?;
+    tell_ready(&addresses, round);
+    let mut wishes = Wishes {
+        signals: &mut signals,
+        commands,
+        apps,
+        program,
+    };
+    let heirlooms = match wishes.next().await {
+        Wish::AtOnce(signal) => return Ok(Ended::For(at_once(signal))),
+        Wish::Restart => Some(heirlooms),
+        Wish::Stop(why) => {
+            // Who connects from now on is refused, instead of waiting for nobody.
+            drop(heirlooms);
+            tracing::info!(
+                event = "stopping",
+                signal = why,
+                "{why}: draining; once more to stop at once"
+            );
+            None
+        }
+    };
+    let graceful = async {
+        let deadline = Instant::now() + config.defaults.drain;
+        handle.announce_shutdown(if heirlooms.is_some() {
+            StopReason::Restart
+        } else {
+            StopReason::HostShutdown
+        });
+        server.drain(deadline).await;
+        handle.shutdown(deadline).await;
+        server.stop(Instant::now() + THREAD_END).await;
+        let _ = actor.await;
+    };
+    tokio::select! {
+        () = graceful => {}
+        signal = signals.end() => return Ok(Ended::For(at_once(signal))),
+    }
+    let Some(heirlooms) = heirlooms else {
+        tracing::info!(event = "stopped", "stopped");
+        return Ok(Ended::For(ExitCode::Ok));
+    };
+    Ok(Ended::Before(Estate {
+        sockets: heirlooms.hand_on(),
+        state: borrowed.hand_on(config, &store),
+    }))
+}
+
+fn at_once(signal: Signal) -> ExitCode {
+    let name = signal.name();
+    tracing::warn!(
+        event = "stopped-at-once",
+        signal = name,
+        "{name}: stopping at once"
+    );
+    signal.code()
+}
+
+fn tell_ready(addresses: &[String], round: FirstRound) {
+    for address in addresses {
+        let shown = if address.starts_with("unix:") {
+            address.clone()
+        } else {
+            format!("http://{address}/")
+        };
+        tracing::info!(event = "listening", address, "listening on {shown}");
+    }
+    tracing::info!(
+        event = "ready",
+        serving = round.serving,
+        refused = round.refused,
+        "ready: {} apps serve, {} artifacts were refused",
+        round.serving,
+        round.refused,
+    );
+}
+
+/// Where a host without a directory for state has it from the image before; removed at its end,
+/// unless it goes on once more.
+struct BorrowedState(Option<PathBuf>);
+
+impl BorrowedState {
+    fn new(config: &Config, left: Option<PathBuf>) -> Self {
+        Self(left.filter(|_| config.state_dir.is_none()))
+    }
+
+    /// The directory for the next image, with all that is known.
+    fn hand_on(mut self, config: &Config, store: &StateStore) -> Option<PathBuf> {
+        if config.state_dir.is_some() {
+            return None;
+        }
+        if let Some(dir) = self.0.take() {
+            // All was written there as it was saved.
+            return Some(dir);
+        }
+        let made = tempfile::Builder::new().prefix("replug-state-").tempdir();
+        let dir = match made {
+            Ok(dir) => dir.keep(),
+            Err(error) => {
+                tracing::error!(event = "state-lost", "cannot keep apps' state: {error}");
+                return None;
+            }
+        };
+        if let Err(error) = store.copy_to(&dir) {
+            let remedy = error.remedy();
+            tracing::error!(
+                event = "state-lost",
+                remedy,
+                "cannot keep apps' state: {error}"
+            );
+        }
+        Some(dir)
+    }
+}
+
+impl Drop for BorrowedState {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.0 {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+}
+
+/// The control socket. The usual place may be another host's; then this one does without.
+fn bind_control(config: &Config) -> Result<Option<Control>, ExitCode> {
+    let Some(place) = &config.control else {
+        return Ok(None);
+    };
+    match (Control::bind(place), place) {
+        (Ok(control), _) => {
+            tracing::info!(event = "control", path = %place, "taking commands on {place}");
+            Ok(Some(control))
+        }
+        (Err(error), ControlSocket::Named(_)) => Err(cannot_start(&error, error.remedy())),
+        (Err(error), ControlSocket::Usual(_)) => {
+            tracing::warn!(
+                event = "no-control",
+                reason = %error,
+                remedy = error.remedy(),
+                "`replug status` and `replug reload` do not reach this host",
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Threads that are still copying or setting up do not keep the private copies from going.
+struct RemovedAtTheEnd(Arc<StagingArea>);
+
+impl Drop for RemovedAtTheEnd {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+pub(super) fn cannot_start(error: &dyn std::fmt::Display, remedy: &str) -> ExitCode {
+    tracing::error!(event = "cannot-start", reason = %error, remedy, "cannot start");
+    ExitCode::CannotStart
+}
