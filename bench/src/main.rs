@@ -1,4 +1,4 @@
-//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload|allocator]`.
+//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload|slow-setup|allocator]`.
 //!
 //! Numbers of one run are comparable with each other and with nothing else: what is compared is
 //! measured alternately, on the same machine, within seconds.
@@ -6,6 +6,7 @@
 mod allocator;
 mod load;
 mod reload;
+mod slow_setup;
 mod throughput;
 
 use clap::{Parser, ValueEnum};
@@ -39,6 +40,8 @@ enum What {
     Throughput,
     /// From a new file to its first answer, beside copying and opening that file.
     Reload,
+    /// The slowest answer while a new version takes 3 s to set itself up, beside the slowest before.
+    SlowSetup,
     /// What a plugin's allocation costs, beside the C library's.
     Allocator,
 }
@@ -56,6 +59,9 @@ async fn main() {
     }
     if wanted(What::Reload) {
         reload::run(&args, &programs).await;
+    }
+    if wanted(What::SlowSetup) {
+        slow_setup::run(&args, &programs).await;
     }
     if wanted(What::Allocator) {
         allocator::run(&programs).await;

@@ -58,7 +58,18 @@ impl Programs {
 
     /// A host that serves that library at `/`.
     pub async fn serve(&self, library: &Path, threads: usize, site: &Site) -> Host {
-        serve(&self.replug, library, threads, site, &[]).await
+        self.serve_with(library, threads, site, &[]).await
+    }
+
+    /// The same with further arguments of `replug serve`.
+    pub async fn serve_with(
+        &self,
+        library: &Path,
+        threads: usize,
+        site: &Site,
+        more: &[String],
+    ) -> Host {
+        serve(&self.replug, library, threads, site, more).await
     }
 }
 
