@@ -221,6 +221,17 @@ impl Connection {
     /// # Panics
     /// On an HTTP/1.1 connection, and when the app does not answer `/`.
     pub async fn begin(&mut self, path: &str) -> InFlight {
+        let begun = self.start(path).await;
+        let mount = path.rsplit_once('/').map_or("", |(mount, _)| mount);
+        self.text(&format!("{mount}/")).await;
+        begun
+    }
+
+    /// Sends a request on an HTTP/2 connection; whether the host has taken it is not known.
+    ///
+    /// # Panics
+    /// On an HTTP/1.1 connection.
+    pub async fn start(&mut self, path: &str) -> InFlight {
         let request = self.request("GET", path).body(empty()).unwrap();
         let Sender::Http2(sender) = &mut self.sender else {
             panic!("HTTP/1.1 has one request at a time");
@@ -229,8 +240,6 @@ impl Connection {
         let response = tokio::spawn(sender.send_request(request));
         // The task has to run once before this connection sees the request.
         tokio::task::yield_now().await;
-        let mount = path.rsplit_once('/').map_or("", |(mount, _)| mount);
-        self.text(&format!("{mount}/")).await;
         InFlight(response)
     }
 }

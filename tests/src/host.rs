@@ -112,6 +112,23 @@ impl Site {
         Host::spawn(command, Some(self.path().join("staging"))).await
     }
 
+    /// `replug ARGS` for the host of this site, run to its end.
+    pub async fn ask(&self, args: &[&str]) -> Finished {
+        let mut command = replug(args.iter().copied());
+        command.arg("--control").arg(self.control());
+        finish(command).await
+    }
+
+    /// What `replug status` says of the host of this site.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn status(&self) -> serde_json::Value {
+        let ended = self.ask(&["status", "--json"]).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+
     /// `replug` with that subcommand, for hosts that log JSON and keep their copies here.
     #[must_use]
     pub fn command(&self, subcommand: &str) -> Command {
@@ -332,7 +349,7 @@ impl Host {
         code.count()
     }
 
-    /// The files in its staging folder.
+    /// The copies in its staging folder of what is loaded; not those that are kept for a rollback.
     ///
     /// # Panics
     /// When it has none of its own.
@@ -343,6 +360,9 @@ impl Host {
         while let Some(folder) = folders.pop() {
             // A folder may go while we look.
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_name() == "kept" {
+                    continue;
+                }
                 if entry.path().is_dir() {
                     folders.push(entry.path());
                 } else {

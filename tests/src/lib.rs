@@ -14,6 +14,7 @@ pub mod host;
 pub mod leaving;
 pub mod load;
 pub mod log;
+pub mod model;
 pub mod module_order;
 pub mod socket;
 

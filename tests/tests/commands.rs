@@ -1,6 +1,6 @@
 //! Commands to a running host.
 
-use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use replug_tests::{
     artifacts,
@@ -14,17 +14,12 @@ async fn probe(site: &Site, args: &[&str]) -> Host {
     site.serve_library("probe", args).await
 }
 
-/// `replug ARGS` for the host of that site.
 async fn ask(site: &Site, args: &[&str]) -> Finished {
-    let mut command = replug(args.iter().map(OsStr::new));
-    command.arg("--control").arg(site.control());
-    finish(command).await
+    site.ask(args).await
 }
 
 async fn status(site: &Site) -> Value {
-    let ended = ask(site, &["status", "--json"]).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    serde_json::from_str(&ended.stdout).unwrap()
+    site.status().await
 }
 
 #[tokio::test]

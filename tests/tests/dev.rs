@@ -167,3 +167,34 @@ async fn dev_says_that_a_folder_is_no_plugin() {
     );
     assert!(ended.stderr.contains("remedy"), "{ended:?}");
 }
+
+#[tokio::test]
+async fn dev_rebuilds_when_another_crate_of_the_workspace_changes() {
+    let project = Project::new("hello_member");
+    let words = project.folder().join("words");
+    fs::create_dir_all(words.join("src")).unwrap();
+    let manifest = "[package]\nname = \"words\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    fs::write(words.join("Cargo.toml"), manifest).unwrap();
+    let source = words.join("src/lib.rs");
+    let text = |word: &str| format!("pub const HELLO: &str = \"{word}\\n\";\n");
+    fs::write(&source, text("first")).unwrap();
+    let own = project.folder().join("Cargo.toml");
+    let manifest = fs::read_to_string(&own).unwrap();
+    let manifest = manifest.replace("[workspace]", "[workspace]\nmembers = [\"words\"]");
+    fs::write(&own, manifest + "words.path = \"words\"\n").unwrap();
+    project.edit("\"hello\\n\"", "words::HELLO");
+
+    let host = Host::spawn(project.dev(), None).await;
+    let mut connection = host.connect().await;
+    host.until_text(&mut connection, "/", "first\n").await;
+    let new = source.with_extension("new");
+    fs::write(&new, text("second")).unwrap();
+    fs::rename(&new, &source).unwrap();
+    host.until_text(&mut connection, "/", "second\n").await;
+    // A file that no build knows yet.
+    fs::write(words.join("src/more.rs"), text("third")).unwrap();
+    fs::write(&source, "mod more;\npub use more::HELLO;\n").unwrap();
+    host.until_text(&mut connection, "/", "third\n").await;
+    fs::write(words.join("src/more.rs"), text("fourth")).unwrap();
+    host.until_text(&mut connection, "/", "fourth\n").await;
+}
