@@ -12,15 +12,21 @@ mod file;
 mod listen;
 mod mount;
 mod option;
+mod resolve;
 mod size;
+mod source;
+mod value;
 
 pub use app::{AppConfig, AppOptions, Policy};
 pub use control::ControlSocket;
 pub use file::{ConfigFile, FileApp, FileError, Problem, USUAL};
 pub use listen::{ListenAddress, ListenAddressError};
 pub use mount::{Mount, MountError};
-pub use option::{KEYS, OptionError};
+pub use option::{KEYS, OptionError, nearest};
+pub use resolve::{AppOption, AppSetting, Overrides};
 pub use size::{ByteSize, ByteSizeError};
+pub use source::{Source, SourceError, SourceKind};
+pub use value::value_of;
 
 /// Everything `replug serve` needs to know.
 #[derive(Clone, Debug)]
@@ -43,17 +49,6 @@ pub struct Config {
     pub control: Option<ControlSocket>,
 }
 
-/// A library or a directory of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The path as it was given.
-    pub path: PathBuf,
-    /// Where to mount it, if that was said.
-    pub mount: Option<Mount>,
-    /// Its name, if that was said: else its manifest's.
-    pub name: Option<AppName>,
-}
-
 impl Config {
     /// What holds for an app.
     #[must_use]
@@ -61,6 +56,30 @@ impl Config {
         self.apps
             .get(name)
             .map_or(&self.defaults, |app| &app.options)
+    }
+
+    /// Where an app is to be mounted. What was said of its artifact wins over what was said of its
+    /// name; without either it is `/` if it is `alone`, else `/` and its name.
+    #[must_use]
+    pub fn mount_of(&self, name: &AppName, said: Option<&Mount>, alone: bool) -> Mount {
+        let of_name = || self.apps.get(name)?.mount.as_ref();
+        match said.or_else(of_name) {
+            Some(mount) => mount.clone(),
+            None if alone => Mount::root(),
+            None => Mount::of(name),
+        }
+    }
+
+    /// Whether an app is all that there is to serve, and has no name but its manifest's: such a
+    /// one is mounted at `/`.
+    #[must_use]
+    pub fn is_alone(&self, source: &Source) -> bool {
+        self.sources.len() == 1 && source.name.is_none()
+    }
+
+    /// The apps that something was said of, and that are not `known`: their names may be slips.
+    pub fn strangers(&self, known: impl Fn(&AppName) -> bool) -> impl Iterator<Item = &AppName> {
+        self.apps.keys().filter(move |name| !known(name))
     }
 
     /// The settings of an app; empty if there are none.

@@ -72,10 +72,12 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 pub struct Wanted {
     /// The artifact.
     pub path: ArtifactPath,
-    /// Where to mount it; `None`: at `/` and its name.
+    /// Where to mount it; `None`: where [`Config::mount_of`] says.
     pub mount: Option<Mount>,
     /// Its name; `None`: its manifest's.
     pub name: Option<AppName>,
+    /// It is all that there is to serve.
+    pub alone: bool,
 }
 
 /// What the actor works with.
@@ -188,8 +190,14 @@ impl Reloader {
     pub async fn run(mut self, wanted: Vec<Wanted>, first: oneshot::Sender<FirstRound>) {
         let order = wanted.iter().map(|wanted| wanted.path.clone()).collect();
         self.first = Some(FirstRoundState::new(order, first));
-        for Wanted { path, mount, name } in wanted {
-            let place = Place { mount, name };
+        for Wanted {
+            path,
+            mount,
+            name,
+            alone,
+        } in wanted
+        {
+            let place = Place { mount, name, alone };
             self.slots.insert(path.clone(), Slot::new(place));
             self.begin_load(&path, Cause::Change);
         }

@@ -21,13 +21,30 @@ use super::{
     staging::Staged,
     warning::Warning,
 };
-use crate::id::ArtifactPath;
+use crate::{
+    config::Config,
+    id::{AppName, ArtifactPath},
+};
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InspectPolicy {
     /// Whether to take plugins built with `panic = "abort"`, where any panic ends the host.
     pub allow_panic_abort: bool,
+}
+
+impl InspectPolicy {
+    /// What is allowed to the app of that name; without one, of the one that its manifest has.
+    #[must_use]
+    pub fn of(config: &Config, named: Option<&AppName>, own: &str) -> Self {
+        let options = match named.cloned().or_else(|| AppName::try_from(own).ok()) {
+            Some(name) => config.options_of(&name),
+            None => &config.defaults,
+        };
+        Self {
+            allow_panic_abort: options.allow_panic_abort,
+        }
+    }
 }
 
 /// An artifact that may be loaded: complete, of this host's architecture, and a plugin of its ABI.
@@ -77,11 +94,15 @@ impl Inspected {
     }
 }
 
-/// Judges a private copy by what stands in it. Reads its tables only, not all of it.
+/// Judges a private copy by what stands in it, and by what the operator allows an app of the name
+/// that its manifest has. Reads its tables only, not all of it.
 ///
 /// # Errors
 /// When it is not to be loaded; the copy is deleted then.
-pub fn inspect(staged: Staged, policy: InspectPolicy) -> Result<Inspected, InspectError> {
+pub fn inspect(
+    staged: Staged,
+    policy: impl Fn(&str) -> InspectPolicy,
+) -> Result<Inspected, InspectError> {
     let mut findings = Findings::default();
     let verdict = File::open(staged.path())
         .map_err(Refusal::Unreadable)
@@ -132,7 +153,7 @@ pub(super) struct Findings {
 /// Takes the checks in the order in which a failed one makes the later ones meaningless.
 pub(super) fn examine(
     file: &File,
-    policy: InspectPolicy,
+    policy: impl Fn(&str) -> InspectPolicy,
     findings: &mut Findings,
 ) -> Result<Manifest, Refusal> {
     let kind = FileKind::of(&head_of(file)?);
@@ -163,7 +184,7 @@ pub(super) fn examine(
     if !symbols.has_entry {
         return Err(Refusal::NoEntry);
     }
-    if manifest.panic == PanicStrategy::Abort && !policy.allow_panic_abort {
+    if manifest.panic == PanicStrategy::Abort && !policy(&manifest.name).allow_panic_abort {
         return Err(Refusal::PanicAbort);
     }
     Ok(manifest)

@@ -90,7 +90,7 @@ impl Report {
 /// # Errors
 /// When there is no file to look at. A file that would be refused is not an error.
 pub fn inspect_file(path: impl AsRef<Path>) -> Result<Report, ReportError> {
-    inspect_file_by(path, InspectPolicy::default())
+    inspect_file_by(path, |_| InspectPolicy::default())
 }
 
 /// The same by the rules of a host that allows what `policy` says.
@@ -99,7 +99,7 @@ pub fn inspect_file(path: impl AsRef<Path>) -> Result<Report, ReportError> {
 /// As there.
 pub fn inspect_file_by(
     path: impl AsRef<Path>,
-    policy: InspectPolicy,
+    policy: impl Fn(&str) -> InspectPolicy,
 ) -> Result<Report, ReportError> {
     let path = ArtifactPath::new(path)?;
     let file = open(&path)?;

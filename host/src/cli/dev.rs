@@ -19,7 +19,7 @@ use super::{
     serve,
 };
 use crate::{
-    config::{AppOptions, Source},
+    config::{AppOptions, Config, Source},
     exit_code::ExitCode,
     id::ArtifactPath,
     watcher::{WatchEvent, Watcher},
@@ -93,12 +93,11 @@ async fn dev(project: Project, options: serve::Options, program: serve::Program)
         guard: Duration::ZERO,
         ..AppOptions::default()
     };
-    let source = Source {
-        path: artifact.clone(),
-        mount: None,
-        name: None,
-    };
-    let config = options.into_config(file, vec![source], defaults);
+    if let Some(file) = &file {
+        serve::tell_configured(file);
+    }
+    let source = Source::given(artifact.clone(), None);
+    let config = Config::resolve(options.into_overrides(vec![source]), file, defaults);
     let (up, is_up) = oneshot::channel();
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.

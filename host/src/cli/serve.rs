@@ -15,7 +15,7 @@ pub(super) use restart::Program;
 
 use super::output::{LogArgs, print_error};
 use crate::{
-    config::{AppOptions, Config, Source},
+    config::{AppOptions, Config, ConfigFile, Source},
     exit_code::ExitCode,
     reload::FirstRound,
 };
@@ -45,25 +45,14 @@ pub(super) fn run(args: Args) -> ExitCode {
             return ExitCode::CannotStart;
         }
     };
-    let named = file.as_ref().map(|file| file.path.clone());
-    let config = args
-        .options
-        .into_config(file, args.sources, AppOptions::default());
-    let configured = named.is_some();
-    if let Some(path) = named {
-        tracing::info!(
-            event = "configured",
-            path = %path.display(),
-            "configured by {}",
-            path.display(),
-        );
+    let configured = file.is_some();
+    if let Some(file) = &file {
+        tell_configured(file);
     }
+    let given = args.options.into_overrides(args.sources);
+    let config = Config::resolve(given, file, AppOptions::default());
     if config.sources.is_empty() {
-        print_error(
-            &"there is nothing to serve",
-            "name a library or a directory of them, or write a replug.toml \
-             (docs/configuration.md)",
-        );
+        print_error(&NOTHING, NOTHING_REMEDY);
         return if configured {
             ExitCode::CannotStart
         } else {
@@ -77,6 +66,17 @@ pub(super) fn run(args: Args) -> ExitCode {
             Ok(())
         }
     }))
+}
+
+/// There are no sources.
+pub(super) const NOTHING: &str = "there is nothing to serve";
+pub(super) const NOTHING_REMEDY: &str =
+    "name a library or a directory of them, or write a replug.toml (docs/configuration.md)";
+
+/// Says which file is used.
+pub(super) fn tell_configured(file: &ConfigFile) {
+    let path = file.path.display();
+    tracing::info!(event = "configured", path = %path, "configured by {path}");
 }
 
 /// Runs a command on the control thread's runtime.

@@ -1,16 +1,20 @@
 //! `replug validate`
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
+    path::Path,
+};
 
 use super::{
     output::{LogArgs, print, print_error},
-    serve::{Options, parse_source},
+    serve::{self, Options, parse_source},
 };
 use crate::{
     artifact::{InspectPolicy, Verdict, inspect_file_by},
-    config::{AppOptions, Config, Mount, Source},
+    config::{AppOptions, Config, Mount, Source, SourceKind, nearest},
     exit_code::ExitCode,
-    id::AppName,
+    id::{AppName, ArtifactPath},
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -28,10 +32,14 @@ pub(super) struct Args {
 #[derive(Debug, Default)]
 struct Findings {
     text: String,
+    /// Artifacts that would not be served.
     refused: usize,
+    /// Sources that a host would not start with.
+    misplaced: usize,
+    seen: HashSet<ArtifactPath>,
     /// Who is to be mounted where.
-    mounts: BTreeMap<String, String>,
-    names: Vec<AppName>,
+    mounts: BTreeMap<Mount, ArtifactPath>,
+    names: BTreeSet<AppName>,
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
@@ -45,111 +53,144 @@ pub(super) fn run(args: Args) -> ExitCode {
     };
     let mut findings = Findings::default();
     if let Some(file) = &file {
-        let _ = writeln!(findings.text, "{}: well-formed", file.path.display());
+        findings.line(&format!("{}: well-formed", file.path.display()));
     }
-    let config = args
-        .options
-        .into_config(file, args.sources, AppOptions::default());
+    let given = args.options.into_overrides(args.sources);
+    let config = Config::resolve(given, file, AppOptions::default());
     if config.sources.is_empty() {
         print(&findings.text);
-        print_error(
-            &"there is nothing to serve",
-            "name a library or a directory of them, or write a replug.toml (docs/configuration.md)",
-        );
+        print_error(&serve::NOTHING, serve::NOTHING_REMEDY);
         return ExitCode::CannotStart;
     }
-    let alone = config.sources.len() == 1;
     for source in &config.sources {
-        findings.source(source, &config, alone);
+        findings.source(source, &config);
     }
     findings.strangers(&config);
     print(&findings.text);
-    if findings.refused > 0 {
-        ExitCode::Refused
-    } else {
-        ExitCode::Ok
+    match findings {
+        Findings { misplaced: 1.., .. } => ExitCode::CannotStart,
+        Findings { refused: 1.., .. } => ExitCode::Refused,
+        _ => ExitCode::Ok,
     }
 }
 
 impl Findings {
-    fn source(&mut self, source: &Source, config: &Config, alone: bool) {
-        if !source.path.is_dir() {
-            let mount = source.mount.clone().or_else(|| alone.then(Mount::root));
-            return self.artifact(&source.path, mount, source.name.as_ref(), config);
-        }
-        let entries = fs::read_dir(&source.path).into_iter().flatten().flatten();
-        let mut libraries: Vec<_> = entries
-            .map(|entry| entry.path())
-            .filter(|path| crate::watcher::is_library(path))
-            .collect();
-        libraries.sort();
-        if libraries.is_empty() {
-            let _ = writeln!(self.text, "{}: no plugins in it", source.path.display());
-        }
-        for library in libraries {
-            self.artifact(&library, None, None, config);
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn source(&mut self, source: &Source, config: &Config) {
+        self.names.extend(source.name.clone());
+        match source.is_directory() {
+            Ok(true) => self.directory(&source.path, config),
+            Ok(false) => self.artifact(&source.path, source, config),
+            Err(error) => {
+                self.misplaced += 1;
+                self.line(&format!("{error}\n  remedy: {}", error.remedy()));
+            }
         }
     }
 
-    fn artifact(
+    fn directory(&mut self, dir: &Path, config: &Config) {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            // Whatever is missing is waited for.
+            Err(reason) => return self.line(&format!("{}: no plugins: {reason}", dir.display())),
+        };
+        let mut libraries: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| crate::watcher::is_library(path) && path.exists())
+            .collect();
+        libraries.sort();
+        if libraries.is_empty() {
+            self.line(&format!("{}: no plugins in it", dir.display()));
+        }
+        let of_directory = Source {
+            path: dir.to_owned(),
+            mount: None,
+            name: None,
+            kind: SourceKind::Directory,
+        };
+        for library in libraries {
+            self.artifact(&library, &of_directory, config);
+        }
+    }
+
+    fn artifact(&mut self, path: &Path, source: &Source, config: &Config) {
+        let path = match ArtifactPath::new(path) {
+            Ok(path) => path,
+            Err(error) => return self.refuse(path, &error.to_string(), "name a file by its path"),
+        };
+        if !self.seen.insert(path.clone()) {
+            return;
+        }
+        if let Err((reason, remedy)) = self.judge(&path, source, config) {
+            self.refuse(path.as_path(), &reason, &remedy);
+        }
+    }
+
+    /// As the host would, when it starts.
+    fn judge(
         &mut self,
-        path: &Path,
-        mount: Option<Mount>,
-        name: Option<&AppName>,
+        path: &ArtifactPath,
+        source: &Source,
         config: &Config,
-    ) {
-        let shown = path.display();
-        let options = name.map_or(&config.defaults, |name| config.options_of(name));
-        let policy = InspectPolicy {
-            allow_panic_abort: options.allow_panic_abort,
-        };
-        let report = match inspect_file_by(path, policy) {
-            Ok(report) => report,
-            Err(error) => return self.refuse(path, &error.to_string(), error.remedy()),
-        };
+    ) -> Result<(), (String, String)> {
+        let named = source.name.as_ref();
+        let policy = |own: &str| InspectPolicy::of(config, named, own);
+        let report = inspect_file_by(path, policy)
+            .map_err(|error| (error.to_string(), error.remedy().to_owned()))?;
         if let Verdict::Refused { reason, remedy } = &report.verdict {
-            return self.refuse(path, reason, remedy);
+            return Err((reason.clone(), remedy.clone()));
         }
         let manifest = report.manifest.as_ref();
         let own = || AppName::try_from(manifest.map_or("", |it| it.name.as_str()));
-        let name = match name.cloned().map_or_else(own, Ok) {
-            Ok(name) => name,
-            Err(error) => return self.refuse(path, &error.to_string(), "give it another name"),
-        };
-        let mount = mount.unwrap_or_else(|| Mount::of(&name));
-        if let Some(other) = self.mounts.get(mount.as_str()) {
-            let reason = format!("mount `{mount}` is {other}'s");
-            return self.refuse(
-                path,
-                &reason,
-                "give one of the two another mount, or another name",
-            );
+        let remedy = "name it in the file: [apps.NAME] with its `path`";
+        let name = named
+            .cloned()
+            .map_or_else(own, Ok)
+            .map_err(|error| (error.to_string(), remedy.to_owned()))?;
+        let alone = source.kind != SourceKind::Directory && config.is_alone(source);
+        let mount = config.mount_of(&name, source.mount.as_ref(), alone);
+        self.names.insert(name.clone());
+        if let Some(other) = self.mounts.get(&mount) {
+            return Err((
+                format!("mount `{mount}` of app `{name}` belongs to {other}"),
+                "give one of the two a mount or a name of its own, under [apps.NAME] with its \
+                 `path`"
+                    .to_owned(),
+            ));
         }
-        self.mounts.insert(mount.to_string(), shown.to_string());
         let digest = report.digest.short();
-        let _ = writeln!(
-            self.text,
-            "{shown}: accepted as {name} at {mount}, digest {digest}"
-        );
+        self.line(&format!(
+            "{path}: accepted as {name} at {mount}, digest {digest}"
+        ));
         for warning in &report.warnings {
-            let _ = writeln!(self.text, "  warning: {warning}");
+            self.line(&format!("  warning: {warning}"));
         }
-        self.names.push(name);
+        self.mounts.insert(mount, path.clone());
+        Ok(())
     }
 
     fn refuse(&mut self, path: &Path, reason: &str, remedy: &str) {
         self.refused += 1;
         let path = path.display();
-        let _ = writeln!(self.text, "{path}: refused: {reason}\n  remedy: {remedy}");
+        self.line(&format!("{path}: refused: {reason}\n  remedy: {remedy}"));
     }
 
     /// Apps that something is said of, and that are not there.
     fn strangers(&mut self, config: &Config) {
-        for name in config.apps.keys().filter(|name| !self.names.contains(name)) {
-            let _ = writeln!(
-                self.text,
-                "warning: something is said of app `{name}`, and no artifact is that app now",
-            );
-        }
+        let known = || self.names.iter().map(AppName::as_str);
+        let strangers = config.strangers(|name| self.names.contains(name));
+        let lines: Vec<String> = strangers
+            .map(|name| {
+                let meant = nearest(name.as_str(), known());
+                let meant = meant.map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
+                format!("warning: options or settings for app `{name}`, and no artifact is that app now{meant}")
+            })
+            .collect();
+        lines.iter().for_each(|line| self.line(line));
     }
 }

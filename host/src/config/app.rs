@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Mount;
+
 /// When an app is reloaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
@@ -102,6 +104,8 @@ impl AppOptions {
 /// An app that the operator has said something of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppConfig {
+    /// Where it is mounted, unless it was said of its artifact; `None`: at `/` and its name.
+    pub mount: Option<Mount>,
     /// How it is loaded, reloaded and ended: the defaults, with what was said for it.
     pub options: AppOptions,
     /// What it is handed as it is.

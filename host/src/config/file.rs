@@ -13,15 +13,15 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+mod apps;
 mod problem;
 #[cfg(test)]
 mod tests;
-mod value;
 
 pub use problem::{FileError, Problem};
 
-use super::{AppOptions, ListenAddress, Mount, OptionError, option::KEYS};
-use crate::id::AppName;
+use super::{AppOptions, ListenAddress, Mount, OptionError, option::KEYS, value::to_json};
+use crate::id::{AppName, ArtifactPath};
 use problem::Problems;
 
 /// The file that is read unless another is named.
@@ -58,7 +58,7 @@ pub struct FileApp {
     pub path: Option<PathBuf>,
     /// Where to mount it.
     pub mount: Option<Mount>,
-    /// What is set for it.
+    /// What is set for it; globs are still relative.
     pub options: Vec<(String, Value)>,
     /// What it is handed.
     pub settings: Map<String, Value>,
@@ -67,6 +67,8 @@ pub struct FileApp {
 const TABLES: &[&str] = &["server", "plugins", "defaults", "apps", "groups"];
 const SERVER: &[&str] = &["listen", "threads", "staging-dir", "state-dir", "control"];
 const PLUGINS: &[&str] = &["dirs"];
+/// What an app has besides [`KEYS`].
+const APP: &[&str] = &["path", "mount", "settings"];
 
 impl ConfigFile {
     /// Reads a file.
@@ -134,7 +136,7 @@ impl Reader<'_, '_> {
                     "`groups`: this version has no process groups; remove the table",
                 ),
                 other => {
-                    let error = OptionError::unknown(other, TABLES);
+                    let error = unknown(other, TABLES);
                     self.problems.add(Some(key.span()), &error.to_string());
                 }
             }
@@ -157,7 +159,7 @@ impl Reader<'_, '_> {
             let result = if known.contains(&&**text) {
                 read(self, text, value).map_err(|error| (error, value.span()))
             } else {
-                Err((OptionError::unknown(text, known), key.span()))
+                Err((unknown(text, known), key.span()))
             };
             if let Err((error, span)) = result {
                 self.problems.add(Some(span), &error.to_string());
@@ -179,7 +181,7 @@ impl Reader<'_, '_> {
     }
 
     fn server(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), OptionError> {
-        let value = value::to_json(value.get_ref());
+        let value = to_json(value.get_ref());
         match key {
             "listen" => {
                 let expected = "a list of HOST:PORT and unix:PATH";
@@ -190,7 +192,11 @@ impl Reader<'_, '_> {
                 for address in list {
                     let text = address.as_str().ok_or_else(|| wrong(""))?;
                     let address = text.parse::<ListenAddress>();
-                    addresses.push(address.map_err(|error| wrong(&format!(": {error}")))?);
+                    let address = address.map_err(|error| wrong(&format!(": {error}")))?;
+                    addresses.push(match address {
+                        ListenAddress::Unix(path) => ListenAddress::Unix(self.dir.join(path)),
+                        ListenAddress::Tcp(_) => address,
+                    });
                 }
                 if addresses.is_empty() {
                     return Err(wrong(", with one at least"));
@@ -218,7 +224,7 @@ impl Reader<'_, '_> {
     }
 
     fn plugins(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), OptionError> {
-        let value = value::to_json(value.get_ref());
+        let value = to_json(value.get_ref());
         let wrong = || OptionError::wrong(key, &value, "a list of directories");
         for dir in value.as_array().ok_or_else(wrong)? {
             let dir = self.path(key, dir)?;
@@ -230,7 +236,9 @@ impl Reader<'_, '_> {
     fn path(&self, key: &str, value: &Value) -> Result<PathBuf, OptionError> {
         let text = value.as_str().filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| OptionError::wrong(key, value, "a path"))?;
-        Ok(self.dir.join(text))
+        let path = ArtifactPath::new(self.dir.join(text));
+        path.map(|path| path.as_path().to_owned())
+            .map_err(|_| OptionError::wrong(key, value, "a path"))
     }
 
     /// An app's setting, tried out on options of nobody's.
@@ -239,76 +247,36 @@ impl Reader<'_, '_> {
         key: &str,
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(String, Value), OptionError> {
-        let value = value::to_json(value.get_ref());
+        let value = to_json(value.get_ref());
         AppOptions::default().set(key, &value, self.dir)?;
         Ok((key.to_owned(), value))
     }
+}
 
-    fn apps(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) {
-        let Some(table) = self.table(key, value) else {
-            return;
-        };
-        let known: Vec<&str> = ["path", "mount", "settings"]
-            .into_iter()
-            .chain(KEYS.iter().copied())
-            .collect();
-        // By line, so that the second of two is the one that is named.
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let name = match AppName::try_from(&**key.get_ref()) {
-                Ok(name) => name,
-                Err(error) => {
-                    self.problems.add(Some(key.span()), &error.to_string());
-                    continue;
-                }
-            };
-            let mut app = FileApp::default();
-            self.each(key, value, &known, |this, key, value| {
-                match key {
-                    "path" => {
-                        let path = this.path(key, &value::to_json(value.get_ref()))?;
-                        app.path = Some(path);
-                    }
-                    "mount" => {
-                        let json = value::to_json(value.get_ref());
-                        let text = json.as_str();
-                        let text = text.ok_or_else(|| OptionError::wrong(key, &json, "a path"))?;
-                        let mount = text.parse::<Mount>();
-                        let wrong =
-                            |error| OptionError::wrong(key, &json, format!("a mount: {error}"));
-                        app.mount = Some(mount.map_err(wrong)?);
-                    }
-                    "settings" => {
-                        let json = value::to_json(value.get_ref());
-                        let Value::Object(settings) = json else {
-                            return Err(OptionError::wrong(key, &json, "a table"));
-                        };
-                        app.settings = settings;
-                    }
-                    _ => app.options.push(this.option(key, value)?),
-                }
-                Ok(())
-            });
-            self.one_of_a_kind(&name, &app, key);
-            self.file.apps.insert(name, app);
-        }
+/// That a key is none of those; it may be one of another table.
+fn unknown(key: &str, known: &[&str]) -> OptionError {
+    let place = match key {
+        _ if SERVER.contains(&key) => "[server]",
+        _ if PLUGINS.contains(&key) => "[plugins]",
+        _ if KEYS.contains(&key) => "[defaults] or [apps.NAME]",
+        _ if APP.contains(&key) => "[apps.NAME]",
+        _ => return unknown_anywhere(key, known),
+    };
+    OptionError::Unknown {
+        key: key.to_owned(),
+        hint: format!(" here; it belongs under {place}"),
     }
+}
 
-    /// No two apps have one artifact, or one mount.
-    fn one_of_a_kind(&mut self, name: &AppName, app: &FileApp, key: &Key<'_>) {
-        for (other, before) in &self.file.apps {
-            let same = [
-                ("path", app.path.is_some() && app.path == before.path),
-                ("mount", app.mount.is_some() && app.mount == before.mount),
-            ];
-            for (what, _) in same.iter().filter(|(_, same)| *same) {
-                let text = format!(
-                    "apps `{other}` and `{name}` have the same {what}; give one of \
-                                    them another"
-                );
-                self.problems.add(Some(key.span()), &text);
+fn unknown_anywhere(key: &str, known: &[&str]) -> OptionError {
+    match OptionError::unknown(key, known) {
+        OptionError::Unknown { key, hint } if hint.is_empty() && known.contains(&"settings") => {
+            let hint = "; what the app itself is to be handed belongs under [apps.NAME.settings]";
+            OptionError::Unknown {
+                key,
+                hint: hint.to_owned(),
             }
         }
+        error => error,
     }
 }

@@ -1,24 +1,32 @@
 //! The settings of apps by their names, as a configuration file and `--option` have them.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
 use serde_json::Value;
 
 use super::{AppOptions, ByteSize, Policy};
+use crate::id::ArtifactPath;
+
+/// So many characters of a wrong value are shown.
+const LONGEST: usize = 60;
+/// What is beyond that is a slip, and would overflow the system's clock.
+const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Looking more often would take a processor's time for itself.
+const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
 /// Why a setting cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// There is none of that name.
-    #[error("unknown key `{key}`{}", hint(.nearest.as_ref()))]
+    #[error("unknown key `{key}`{hint}")]
     Unknown {
         /// The name.
         key: String,
-        /// The one that was meant, perhaps.
-        nearest: Option<String>,
+        /// What was meant, perhaps; begins with "; ", or is empty.
+        hint: String,
     },
     /// Its value is not one.
     #[error("`{key}` is {found}; it must be {expected}")]
@@ -32,37 +40,41 @@ pub enum OptionError {
     },
 }
 
-fn hint(nearest: Option<&String>) -> String {
-    nearest.map_or_else(String::new, |nearest| {
-        format!("; did you mean `{nearest}`?")
-    })
-}
-
 impl OptionError {
     /// That a key is none of those.
     #[must_use]
     pub fn unknown(key: &str, known: &[&str]) -> Self {
-        let close = |name: &&&str| strsim::jaro_winkler(key, name) > 0.8;
-        let score = |name: &&&str| (strsim::jaro_winkler(key, name) * 1e6) as u64;
+        let nearest = nearest(key, known.iter().copied());
         Self::Unknown {
             key: key.to_owned(),
-            nearest: known
-                .iter()
-                .filter(close)
-                .max_by_key(score)
-                .map(|name| (*name).to_owned()),
+            hint: nearest.map_or_else(String::new, |it| format!("; did you mean `{it}`?")),
         }
     }
 
     /// That a key's value is not what it must be.
     #[must_use]
     pub fn wrong(key: &str, found: &Value, expected: impl Into<String>) -> Self {
+        let mut found = found.to_string();
+        if let Some((cut, _)) = found.char_indices().nth(LONGEST) {
+            found.truncate(cut);
+            found.push('…');
+        }
         Self::Wrong {
             key: key.to_owned(),
             found: format!("`{found}`"),
             expected: expected.into(),
         }
     }
+}
+
+/// The one of those names that may have been meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
 }
 
 /// All settings of an app.
@@ -109,10 +121,10 @@ impl AppOptions {
             "preload" => self.preload = truth(key, value)?,
             "overlap" => self.overlap = truth(key, value)?,
             "settle" => self.settle = duration(key, value)?,
-            "poll" => self.poll = duration(key, value)?,
+            "poll" => self.poll = poll(key, value)?,
             "track" => self.track = globs(key, value, dir)?,
             "drain" => self.drain = duration(key, value)?,
-            "setup-timeout" => self.setup_timeout = duration(key, value)?,
+            "setup-timeout" => self.setup_timeout = limit(key, value)?,
             "cleanup-timeout" => self.cleanup_timeout = duration(key, value)?,
             "probe" => {
                 self.probe = match value.as_str() {
@@ -123,10 +135,15 @@ impl AppOptions {
                     _ => return Err(wrong("a path that begins with `/`, or \"\"")),
                 }
             }
-            "probe-timeout" => self.probe_timeout = duration(key, value)?,
+            "probe-timeout" => self.probe_timeout = limit(key, value)?,
             "guard" => self.guard = duration(key, value)?,
             "wait-timeout" => self.wait_timeout = duration(key, value)?,
-            "max-waiting" => self.max_waiting = number(key, value)?,
+            "max-waiting" => {
+                self.max_waiting = number(key, value)?;
+                if self.max_waiting == 0 {
+                    return Err(wrong("a whole number from 1"));
+                }
+            }
             "max-requests" => self.max_requests = number(key, value)?,
             "max-age" => self.max_age = duration(key, value)?,
             "memory-limit" => self.memory_limit = size(key, value)?,
@@ -160,11 +177,34 @@ fn duration(key: &str, value: &Value) -> Result<Duration, OptionError> {
             "a time with its unit, as in \"250ms\" or \"10s\"",
         )
     };
-    match value {
-        Value::Number(zero) if zero.as_u64() == Some(0) => Ok(Duration::ZERO),
-        Value::String(text) => humantime::parse_duration(text).map_err(|_| wrong()),
-        _ => Err(wrong()),
+    let time = match value {
+        Value::Number(zero) if zero.as_u64() == Some(0) => Duration::ZERO,
+        Value::String(text) => humantime::parse_duration(text).map_err(|_| wrong())?,
+        _ => return Err(wrong()),
+    };
+    if time > LONGEST_TIME {
+        return Err(OptionError::wrong(key, value, "ten years at most"));
     }
+    Ok(time)
+}
+
+/// A time that something may take.
+fn limit(key: &str, value: &Value) -> Result<Duration, OptionError> {
+    let time = duration(key, value)?;
+    if time.is_zero() {
+        let expected = "more than zero: nothing ends in no time";
+        return Err(OptionError::wrong(key, value, expected));
+    }
+    Ok(time)
+}
+
+fn poll(key: &str, value: &Value) -> Result<Duration, OptionError> {
+    let time = duration(key, value)?;
+    if !time.is_zero() && time < SHORTEST_POLL {
+        let expected = "\"0s\" (never), or from \"10ms\"";
+        return Err(OptionError::wrong(key, value, expected));
+    }
+    Ok(time)
 }
 
 fn size(key: &str, value: &Value) -> Result<u64, OptionError> {
@@ -189,19 +229,31 @@ fn globs(key: &str, value: &Value, dir: &Path) -> Result<Vec<String>, OptionErro
                 .as_str()
                 .filter(|glob| !glob.is_empty())
                 .ok_or_else(wrong)?;
-            // A directory's own name may have what is special in a glob.
-            let absolute: PathBuf = if Path::new(glob).is_absolute() {
-                PathBuf::from(glob)
-            } else {
-                Path::new(&globset::escape(&dir.to_string_lossy())).join(glob)
-            };
-            let absolute = absolute.to_string_lossy().into_owned();
+            let absolute = absolute(glob, dir).ok_or_else(wrong)?;
             match globset::Glob::new(&absolute) {
                 Ok(_) => Ok(absolute),
                 Err(error) => Err(OptionError::wrong(key, value, format!("globs: {error}"))),
             }
         })
         .collect()
+}
+
+/// `None`: it is no path's.
+fn absolute(glob: &str, dir: &Path) -> Option<String> {
+    if Path::new(glob).is_absolute() {
+        return Some(glob.to_owned());
+    }
+    let mut base = dir.to_owned();
+    let mut parts = Path::new(glob).components().peekable();
+    while let Some(part @ (Component::CurDir | Component::ParentDir)) = parts.peek() {
+        base.push(part);
+        parts.next();
+    }
+    let base = ArtifactPath::new(base).ok()?;
+    // A directory's own name may have what is special in a glob.
+    let base = globset::escape(&base.to_string());
+    let rest: PathBuf = parts.collect();
+    Some(Path::new(&base).join(rest).to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -245,6 +297,17 @@ mod tests {
             set("track", &json!("t/*.html")).unwrap().track,
             ["/srv/t/*.html"]
         );
+        let globs = json!(["./t/*", "../all/**", "/abs/*"]);
+        assert_eq!(
+            set("track", &globs).unwrap().track,
+            ["/srv/t/*", "/all/**", "/abs/*"]
+        );
+        let odd = globset::escape("/a[b]");
+        let mut options = AppOptions::default();
+        options
+            .set("track", &json!("*"), Path::new("/a[b]"))
+            .unwrap();
+        assert_eq!(options.track, [format!("{odd}/*")]);
         assert_eq!(set("probe", &json!("")).unwrap().probe, None);
     }
 
@@ -273,6 +336,34 @@ mod tests {
             "preload",
             json!("yes"),
             "`preload` is `\"yes\"`; it must be true or false",
+        );
+        check(
+            "poll",
+            json!("1ms"),
+            "`poll` is `\"1ms\"`; it must be \"0s\" (never), or from \"10ms\"",
+        );
+        check(
+            "drain",
+            json!("200000000000years"),
+            "`drain` is `\"200000000000years\"`; it must be ten years at most",
+        );
+        check(
+            "setup-timeout",
+            json!(0),
+            "`setup-timeout` is `0`; it must be more than zero: nothing ends in no time",
+        );
+        check(
+            "max-waiting",
+            json!(0),
+            "`max-waiting` is `0`; it must be a whole number from 1",
+        );
+        check(
+            "preload",
+            json!("x".repeat(1_000)),
+            &format!(
+                "`preload` is `\"{}…`; it must be true or false",
+                "x".repeat(59)
+            ),
         );
         check(
             "max-requests",

@@ -24,10 +24,12 @@ const BAD: usize = 16;
 /// What an operator has said of an app; the rest its manifest says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Where it is mounted; else at `/` and its name.
+    /// Where it is mounted; else where the configuration says, by its name.
     pub(super) mount: Option<Mount>,
     /// Its name.
     pub(super) name: Option<AppName>,
+    /// It is all that there is to serve.
+    pub(super) alone: bool,
 }
 
 impl Place {

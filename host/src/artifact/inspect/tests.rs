@@ -14,7 +14,7 @@ fn take(path: impl AsRef<Path>) -> Result<Inspected, InspectError> {
 fn take_with(path: impl AsRef<Path>, policy: InspectPolicy) -> Result<Inspected, InspectError> {
     let area = StagingArea::new(None).unwrap();
     let staged = area.stage(&ArtifactPath::new(path).unwrap(), 1).unwrap();
-    inspect(staged, policy)
+    inspect(staged, |_| policy)
 }
 
 /// The refusal of a file, whose message names the file.
@@ -116,7 +116,7 @@ fn flipped_bytes_never_panic() {
         let file = File::open(&scratch).unwrap();
         drop(examine(
             &file,
-            InspectPolicy::default(),
+            |_| InspectPolicy::default(),
             &mut Findings::default(),
         ));
     }
@@ -252,10 +252,10 @@ fn nodelete_is_cleared_in_the_copy_of_a_library_that_can_be_unloaded() {
         let staged = area
             .stage(&ArtifactPath::new(&original).unwrap(), 1)
             .unwrap();
-        let inspected = inspect(staged, InspectPolicy::default()).unwrap();
+        let inspected = inspect(staged, |_| InspectPolicy::default()).unwrap();
         let mut findings = Findings::default();
         let copy = File::open(inspected.staged_path()).unwrap();
-        examine(&copy, InspectPolicy::default(), &mut findings).unwrap();
+        examine(&copy, |_| InspectPolicy::default(), &mut findings).unwrap();
         assert_eq!(findings.no_delete.is_none(), cleared);
         // The other flags stay, and the file that was deployed is left alone.
         let after = fs::read(inspected.staged_path()).unwrap();

@@ -1,19 +1,17 @@
 //! The options of `replug serve`, and how their values are written.
 
 use std::{
-    collections::BTreeMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    thread,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::restart::Inheritance;
 use crate::{
     config::{
-        AppConfig, AppOptions, Config, ConfigFile, ControlSocket, FileApp, FileError,
-        ListenAddress, Mount, OptionError, Source, USUAL,
+        AppOption, AppOptions, AppSetting, ConfigFile, FileError, ListenAddress, Mount,
+        OptionError, Overrides, Source, USUAL, value_of,
     },
     id::AppName,
 };
@@ -32,7 +30,7 @@ pub(in crate::cli) struct Options {
     threads: Option<NonZeroUsize>,
     /// A setting of an app, handed to its code: a TOML value, or plain text. May be given again.
     #[arg(long = "set", value_name = "NAME.KEY=VALUE", value_parser = parse_setting)]
-    settings: Vec<Setting>,
+    settings: Vec<AppSetting>,
     /// An option of all apps, or of one, as the configuration file has it: `drain=10s`,
     /// `shop.reload=on-request`. May be given again.
     #[arg(long = "option", value_name = "[NAME.]KEY=VALUE", value_parser = parse_option)]
@@ -121,21 +119,6 @@ struct CommonOptions {
     state_limit: Option<Value>,
 }
 
-/// An option of one app, or of all.
-#[derive(Clone, Debug, PartialEq)]
-struct AppOption {
-    app: Option<AppName>,
-    key: String,
-    value: Value,
-}
-
-#[derive(Clone, Debug)]
-struct Setting {
-    app: AppName,
-    key: String,
-    value: Value,
-}
-
 pub(in crate::cli) fn parse_source(text: &str) -> Result<Source, String> {
     // A path may have `=` in it; a mount begins with a slash.
     let (path, mount) = match text.rsplit_once("=/") {
@@ -146,16 +129,12 @@ pub(in crate::cli) fn parse_source(text: &str) -> Result<Source, String> {
         return Err("the path is empty".to_owned());
     }
     let mount = mount.transpose().map_err(|error| error.to_string())?;
-    Ok(Source {
-        path: path.into(),
-        mount,
-        name: None,
-    })
+    Ok(Source::given(path, mount))
 }
 
 /// The value of that option, if it is one.
 fn parse_one(key: &str, text: &str) -> Result<Value, String> {
-    let value = toml_value(text);
+    let value = value_of(text);
     let mut nobodys = AppOptions::default();
     match nobodys.set(key, &value, Path::new("/")) {
         Ok(()) => Ok(value),
@@ -196,7 +175,7 @@ fn parse_memory_limit(text: &str) -> Result<AppOption, String> {
     })
 }
 
-fn parse_setting(text: &str) -> Result<Setting, String> {
+fn parse_setting(text: &str) -> Result<AppSetting, String> {
     let shape = || "write NAME.KEY=VALUE, as in hello.greeting=hi".to_owned();
     let (left, value) = text.split_once('=').ok_or_else(shape)?;
     let (app, key) = left.rsplit_once('.').ok_or_else(shape)?;
@@ -204,19 +183,11 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
         return Err(shape());
     }
     let app = AppName::try_from(app).map_err(|error| error.to_string())?;
-    Ok(Setting {
+    Ok(AppSetting {
         app,
         key: key.to_owned(),
-        value: toml_value(value),
+        value: value_of(value),
     })
-}
-
-/// `1`, `true` and `[1, 2]` are values of TOML; `hi` is not, and is text.
-fn toml_value(text: &str) -> Value {
-    toml::from_str::<BTreeMap<String, Value>>(&format!("value = {text}"))
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 impl FileArgs {
@@ -269,104 +240,19 @@ impl CommonOptions {
 }
 
 impl Options {
-    /// What was said on the command line, over what the file says, over `defaults`.
-    pub(in crate::cli) fn into_config(
-        self,
-        file: Option<ConfigFile>,
-        sources: Vec<Source>,
-        mut defaults: AppOptions,
-    ) -> Config {
-        let file = file.unwrap_or_default();
-        let dir = file.path.parent().unwrap_or(Path::new("/")).to_owned();
-        set_all(&mut defaults, &file.defaults, &dir);
-        let mut apps: BTreeMap<AppName, AppConfig> = BTreeMap::new();
-        let mut sources = sources;
-        for (name, app) in file.apps {
-            let FileApp {
-                path,
-                mount,
-                options: own,
-                settings,
-            } = app;
-            let mut options = defaults.clone();
-            set_all(&mut options, &own, &dir);
-            if let Some(path) = path {
-                let mount = Some(mount.unwrap_or_else(|| Mount::of(&name)));
-                let name = Some(name.clone());
-                sources.push(Source { path, mount, name });
-            }
-            apps.insert(name, AppConfig { options, settings });
-        }
-        let dirs = file.dirs.into_iter().map(|path| Source {
-            path,
-            mount: None,
-            name: None,
-        });
-        sources.extend(dirs);
-        let mut given = self.common.into_options();
-        given.extend(self.options);
-        // For all apps first: what is said of one wins.
-        given.sort_by_key(|option| option.app.is_some());
-        let here = std::env::current_dir().unwrap_or_default();
-        for AppOption { app, key, value } in given {
-            let set = |options: &mut AppOptions| {
-                if let Err(error) = options.set(&key, &value, &here) {
-                    // It was tried out when it was read.
-                    tracing::error!("{error}");
-                }
-            };
-            match app {
-                Some(app) => set(&mut own(&mut apps, app, &defaults).options),
-                None => {
-                    set(&mut defaults);
-                    apps.values_mut().for_each(|app| set(&mut app.options));
-                }
-            }
-        }
-        for Setting { app, key, value } in self.settings {
-            own(&mut apps, app, &defaults).settings.insert(key, value);
-        }
-        let control = match self.control.or(file.control) {
-            None => Some(ControlSocket::usual()),
-            Some(path) if path == Path::new("none") => None,
-            Some(path) => Some(ControlSocket::Named(path)),
-        };
-        let listen = match (self.listen, file.listen) {
-            (given, _) if !given.is_empty() => given,
-            (_, Some(file)) => file,
-            _ => vec![ListenAddress::Tcp("127.0.0.1:8000".to_owned())],
-        };
-        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Config {
-            listen,
-            threads: self.threads.or(file.threads).unwrap_or_else(cores),
+    /// What was said on the command line.
+    pub(in crate::cli) fn into_overrides(self, sources: Vec<Source>) -> Overrides {
+        let mut options = self.common.into_options();
+        options.extend(self.options);
+        Overrides {
             sources,
-            staging_dir: self.staging_dir.or(file.staging_dir),
-            state_dir: self.state_dir.or(file.state_dir),
-            defaults,
-            apps,
-            control,
-        }
-    }
-}
-
-/// What is said of that app alone.
-fn own<'a>(
-    apps: &'a mut BTreeMap<AppName, AppConfig>,
-    name: AppName,
-    defaults: &AppOptions,
-) -> &'a mut AppConfig {
-    apps.entry(name).or_insert_with(|| AppConfig {
-        options: defaults.clone(),
-        settings: Map::new(),
-    })
-}
-
-fn set_all(options: &mut AppOptions, given: &[(String, Value)], dir: &Path) {
-    for (key, value) in given {
-        if let Err(error) = options.set(key, value, dir) {
-            // It was tried out when it was read.
-            tracing::error!("{error}");
+            listen: self.listen,
+            threads: self.threads,
+            staging_dir: self.staging_dir,
+            state_dir: self.state_dir,
+            control: self.control,
+            options,
+            settings: self.settings,
         }
     }
 }

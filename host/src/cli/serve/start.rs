@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     restart::{Estate, Program},
     signals::{Signal, Signals},
-    wanted::wanted,
+    wanted::{tell_strangers, wanted},
 };
 use crate::{
     admin::{self, Control, HostRequest},
@@ -148,7 +148,7 @@ pub(super) async fn start(
         Ok(control) => control,
         Err(error) => return Err(cannot_start(&error, "raise the limit of open files")),
     };
-    let wanted = wanted(&config.sources, &mut reloader)?;
+    let wanted = wanted(config, &mut reloader)?;
     let (tell, told) = oneshot::channel();
     let actor = tokio::spawn(reloader.run(wanted, tell));
     let round = tokio::select! {
@@ -163,6 +163,9 @@ pub(super) async fn start(
     if let Err(code) = first(round).await {
         handle.shutdown(Instant::now()).await;
         return Err(code);
+    }
+    if let Some(status) = handle.status().await {
+        tell_strangers(config, &status);
     }
     let addresses = listeners.addresses();
     let dispatcher = Dispatcher::new(Arc::clone(&router), admin::pages(router));

@@ -4,52 +4,69 @@ use std::{collections::HashSet, path::Path};
 
 use super::start::cannot_start;
 use crate::{
-    config::{Mount, Source},
+    config::{Config, nearest},
     exit_code::ExitCode,
     id::ArtifactPath,
-    reload::{Reloader, Wanted},
+    reload::{Reloader, Status, Wanted},
 };
 
 /// What the sources come to, watched from now on.
-pub(super) fn wanted(sources: &[Source], reloader: &mut Reloader) -> Result<Vec<Wanted>, ExitCode> {
-    let alone = sources.len() == 1;
+pub(super) fn wanted(config: &Config, reloader: &mut Reloader) -> Result<Vec<Wanted>, ExitCode> {
     let mut wanted: Vec<Wanted> = Vec::new();
-    for Source { path, mount, name } in sources {
-        if path.is_dir() {
-            if let Some(mount) = mount {
-                return Err(cannot_start(
-                    &format!(
-                        "{} is a directory, and cannot be mounted at {mount}",
-                        path.display()
-                    ),
-                    "a directory's libraries are mounted at `/` and their names; name the library",
-                ));
-            }
+    for source in &config.sources {
+        let directory = source
+            .is_directory()
+            .map_err(|error| cannot_start(&error, error.remedy()))?;
+        if directory {
             let found = reloader
-                .watch_directory(path)
+                .watch_directory(&source.path)
                 .map_err(|error| cannot_start(&error, error.remedy()))?;
             if found.is_empty() {
-                no_plugins(path);
+                no_plugins(&source.path);
             }
             wanted.extend(found.into_iter().map(|path| Wanted {
                 path,
                 mount: None,
                 name: None,
+                alone: false,
             }));
             continue;
         }
-        let path = ArtifactPath::new(path)
+        let path = ArtifactPath::new(&source.path)
             .map_err(|error| cannot_start(&error, "name a file by its path"))?;
         reloader
             .watch_artifact(&path)
             .map_err(|error| cannot_start(&error, error.remedy()))?;
-        let mount = mount.clone().or_else(|| alone.then(Mount::root));
-        let name = name.clone();
-        wanted.push(Wanted { path, mount, name });
+        wanted.push(Wanted {
+            path,
+            mount: source.mount.clone(),
+            name: source.name.clone(),
+            alone: config.is_alone(source),
+        });
     }
     let mut seen = HashSet::new();
     wanted.retain(|wanted| seen.insert(wanted.path.clone()));
     Ok(wanted)
+}
+
+/// Says of which apps something was said that are not there: their names may be slips.
+pub(super) fn tell_strangers(config: &Config, status: &Status) {
+    let known = || status.apps.iter().map(|app| app.name.as_str());
+    for name in config.strangers(|name| known().any(|known| known == name.as_str())) {
+        let name = name.as_str();
+        let remedy = match nearest(name, known()) {
+            Some(known) => format!("if `{known}` is meant, name that"),
+            None => "name an app as its manifest does (`replug status` has all names), or give it \
+                     a `path`"
+                .to_owned(),
+        };
+        tracing::warn!(
+            event = "no-such-app",
+            app = name,
+            remedy,
+            "options or settings are given for app `{name}`, and there is none of that name yet",
+        );
+    }
 }
 
 fn no_plugins(path: &Path) {

@@ -85,6 +85,12 @@ impl<'t> Problems<'t> {
             .push((at.map_or(0, |span| span.start), text.to_owned()));
     }
 
+    /// The line of that byte, from 1.
+    pub(super) fn line_of(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        before.matches('\n').count() + 1
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -71,19 +71,15 @@ fn examine(job: &Job, digest: &mut Option<Digest>) -> Result<Artifact, ReloadErr
     if job.cause.is_change() && job.bad.contains(&found) {
         return Err(ReloadError::Bad { digest: found });
     }
-    // Its name is not known before it was looked at.
     let named = job.place.name.as_ref();
-    let policy = InspectPolicy {
-        allow_panic_abort: named
-            .map_or(&job.config.defaults, |name| job.config.options_of(name))
-            .allow_panic_abort,
-    };
+    let policy = |own: &str| InspectPolicy::of(&job.config, named, own);
     let inspected = artifact::inspect(staged, policy)?;
     let name = match named {
         Some(name) => name.clone(),
         None => AppName::try_from(inspected.manifest().name.as_str())?,
     };
-    let mount = job.place.mount.clone().unwrap_or_else(|| Mount::of(&name));
+    let said = job.place.mount.as_ref();
+    let mount = job.config.mount_of(&name, said, job.place.alone);
     // Asked before any of its code runs.
     job.router.check(&mount, &job.path)?;
     for warning in inspected.warnings() {

@@ -1,9 +1,6 @@
-use std::time::Duration;
-
 use clap::Parser as _;
 
 use super::*;
-use crate::config::Policy;
 
 #[derive(clap::Parser)]
 struct Line {
@@ -22,12 +19,7 @@ fn sources_are_read_with_and_without_a_mount() {
     let check = |text: &str, path: &str, mount: Option<&str>| {
         let source = parse_source(text).unwrap();
         let mount = mount.map(|mount| mount.parse().unwrap());
-        let expected = Source {
-            path: path.into(),
-            mount,
-            name: None,
-        };
-        assert_eq!(source, expected);
+        assert_eq!(source, Source::given(path, mount));
     };
     check("libx.so", "libx.so", None);
     check("libx.so=/", "libx.so", Some("/"));
@@ -78,60 +70,39 @@ fn settings_are_toml_values_or_text() {
     for bad in ["hello=1", "hello.x", ".x=1", "hello.=1"] {
         assert!(parse_setting(bad).is_err(), "{bad}");
     }
+    let since = parse_setting("hello.since=2026-11-25").unwrap().value;
+    assert_eq!(since, Value::from("2026-11-25"));
 }
 
 #[test]
-fn the_command_line_wins_over_the_file_and_one_app_over_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("replug.toml");
-    std::fs::write(
-        &path,
-        "[server]\nlisten = [\"127.0.0.1:1\"]\nthreads = 7\n\
-         [defaults]\ndrain = \"1s\"\nguard = \"1s\"\nmax-requests = 5\n\
-         [apps.shop]\npath = \"libshop.so\"\nguard = \"2s\"\nreload = \"manual\"\n\
-         [apps.shop.settings]\ngreeting = \"hi\"\nother = 1\n",
-    )
-    .unwrap();
-    let config = |line: &[&str]| {
-        let file = ConfigFile::read(&path).unwrap();
-        options(line).into_config(Some(file), Vec::new(), AppOptions::default())
-    };
-    let shop = AppName::try_from("shop").unwrap();
-    let other = AppName::try_from("other").unwrap();
-    let plain = config(&[]);
-    assert_eq!(plain.threads.get(), 7);
-    assert_eq!(plain.sources[0].mount.as_ref().unwrap().as_str(), "/shop");
-    assert_eq!(plain.sources[0].path, dir.path().join("libshop.so"));
-    let seconds = Duration::from_secs;
-    let (own, others) = (plain.options_of(&shop), plain.options_of(&other));
-    assert_eq!(
-        (own.drain, own.guard, own.reload),
-        (seconds(1), seconds(2), Policy::Manual)
-    );
-    assert_eq!(
-        (others.drain, others.guard, others.reload),
-        (seconds(1), seconds(1), Policy::Eager)
-    );
-
+fn every_flag_of_an_option_is_heard_and_none_speaks_without_being_asked() {
+    let given = options(&[]).into_overrides(Vec::new());
+    assert!(given.options.is_empty() && given.settings.is_empty() && given.listen.is_empty());
     let line = [
-        "--threads=2",
-        "--listen=127.0.0.1:2",
-        "--guard=9s",
-        "--option=shop.drain=8s",
-        "--set=shop.greeting=ho",
+        "--reload=manual",
         "--no-preload",
-        "--option=other.guard=3s",
+        "--settle=1s",
+        "--poll=1s",
+        "--drain=1s",
+        "--setup-timeout=1s",
+        "--cleanup-timeout=1s",
+        "--probe=/x",
+        "--guard=1s",
+        "--wait-timeout=1s",
+        "--max-requests=1",
+        "--max-age=1s",
+        "--allow-panic-abort",
+        "--max-quarantined=1",
+        "--memory-limit=1M",
+        "--state-limit=1M",
+        "--option=shop.track=[\"a\", \"b\"]",
     ];
-    let given = config(&line);
-    assert_eq!(given.threads.get(), 2);
-    assert_eq!(given.listen.len(), 1);
-    let (own, others) = (given.options_of(&shop), given.options_of(&other));
-    assert_eq!(
-        (own.drain, own.guard, own.preload),
-        (seconds(8), seconds(9), false)
-    );
-    assert_eq!((others.drain, others.guard), (seconds(1), seconds(3)));
-    assert_eq!(own.max_requests, 5);
-    let settings = Value::Object(given.settings_of(&shop));
-    assert_eq!(settings, serde_json::json!({"greeting": "ho", "other": 1}));
+    let given = options(&line).into_overrides(Vec::new()).options;
+    assert_eq!(given.len(), line.len());
+    let mut set = AppOptions::default();
+    for option in given {
+        let before = set.clone();
+        set.set(&option.key, &option.value, Path::new("/")).unwrap();
+        assert_ne!(set, before, "{}", option.key);
+    }
 }
