@@ -3,7 +3,7 @@
 use std::fs;
 
 use replug_tests::{
-    artifacts,
+    artifacts, cargo,
     deploy::Artifact,
     host::{Finished, Site, finish, replug},
 };
@@ -131,8 +131,8 @@ async fn validate_tells_of_every_artifact_and_runs_none() {
         "replug.toml: well-formed",
         "libprobe.so: accepted as fixture-probe at /fixture-probe",
         "libbroken.so: refused: it is a text file",
-        "libtwin.so: refused: mount `/fixture-probe` is ",
-        "something is said of app `ghost`",
+        "libtwin.so: refused: mount `/fixture-probe` of app `fixture-probe` belongs to ",
+        "options or settings for app `ghost`, and no artifact is that app now",
     ] {
         assert!(ended.stdout.contains(part), "{part:?} in {}", ended.stdout);
     }
@@ -155,16 +155,66 @@ async fn validate_tells_of_every_artifact_and_runs_none() {
 }
 
 #[tokio::test]
-async fn two_apps_that_call_themselves_the_same_are_told_apart_by_the_file() {
+async fn a_name_that_no_app_has_is_warned_of_with_the_nearest_one() {
     let site = Site::new();
-    site.install("one", &artifacts::probe(1));
-    site.install("two", &artifacts::probe(2));
+    site.install("probe", &artifacts::probe(1));
     write(
         &site,
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n\
-         [apps.one]\npath = \"apps/libone.so\"\n[apps.two]\npath = \"apps/libtwo.so\"\n",
+        "[apps.fixture-prob]\ndrain = \"1s\"\n[apps.shop]\npath = \"none.so\"\n",
     );
-    let host = site.serve(&[]).await;
-    assert_eq!(host.get("/one/").await, "version 1\n");
-    assert_eq!(host.get("/two/").await, "version 2\n");
+    let host = site.serve_library("probe", &["--set", "else.x=1"]).await;
+    let warnings = host.log.all(|event| event.kind() == "no-such-app");
+    let told: Vec<_> = warnings
+        .iter()
+        .map(|event| (event.text("app"), event.text("remedy")))
+        .collect();
+    let [("else", other), ("fixture-prob", near)] = told[..] else {
+        panic!("{}", host.log);
+    };
+    assert_eq!(near, "if `fixture-probe` is meant, name that");
+    assert!(
+        other.starts_with("name an app as its manifest does"),
+        "{other}"
+    );
+    let ended = validate(&site, &["apps"]).await;
+    let hint = "app `fixture-prob`, and no artifact is that app now; did you mean `fixture-probe`?";
+    assert!(ended.stdout.contains(hint), "{ended:?}");
+    assert!(!ended.stdout.contains("app `shop`"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_a_host_would_not_start_with_is_no_start_for_validate_either() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let check = async |text: &str, reason: &str| {
+        write(&site, text);
+        let ended = validate(&site, &[]).await;
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(ended.stdout.contains(reason), "{reason:?} in {ended:?}");
+        let ended = finish(site.command("serve")).await;
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(ended.stderr.contains(reason), "{reason:?} in {ended:?}");
+    };
+    check(
+        "[plugins]\ndirs = [\"apps/libprobe.so\"]\n",
+        "apps/libprobe.so is no directory",
+    )
+    .await;
+    check(
+        "[apps.shop]\npath = \"apps\"\n",
+        "apps is a directory, and cannot be app `shop`",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn dev_reads_the_file_too() {
+    let site = Site::new();
+    write(&site, "[defaults]\ndrian = \"1s\"\n");
+    let mut command = site.command("dev");
+    command.arg(cargo::workspace().join("sample-plugins/hello"));
+    let ended = finish(command).await;
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let place = "replug.toml:2:1: unknown key `drian`; did you mean `drain`?";
+    assert!(ended.stderr.contains(place), "{ended:?}");
 }
