@@ -50,6 +50,13 @@ enum Command {
     History(history::Args),
     /// Check the configuration and every artifact that it names, without running any of them.
     Validate(validate::Args),
+    /// Say which version this is, if it understands what a host of that form leaves to it: how a
+    /// host asks the program that is to take its place.
+    #[command(hide = true)]
+    Inherits {
+        /// The form.
+        form: u32,
+    },
     /// Say what a file is, and whether it would be taken, without running any of its code.
     Inspect(inspect::Args),
 }
@@ -82,6 +89,15 @@ pub fn run() -> ExitCode {
         Command::Registry(args) => registry::run(args),
         Command::History(args) => history::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Inherits { form: serve::FORM } => {
+            output::print(concat!("replug ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::Ok
+        }
+        Command::Inherits { form } => {
+            let error = format!("what is left in the form {form} is not understood");
+            output::print_error(&error, "stop the host, and start this program in its place");
+            ExitCode::CannotStart
+        }
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use http::{Request, Uri, uri::PathAndQuery};
 use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 mod answer;
@@ -38,6 +39,7 @@ pub struct Dispatcher {
     router: Arc<Router>,
     /// The host's own pages, for what no app answers.
     pages: axum::Router,
+    tunnels: TaskTracker,
 }
 
 /// Numbers requests; 0 is kept for "none".
@@ -47,7 +49,29 @@ impl Dispatcher {
     /// A dispatcher for the apps of that router.
     #[must_use]
     pub fn new(router: Arc<Router>, pages: axum::Router) -> Self {
-        Self { router, pages }
+        Self {
+            router,
+            pages,
+            tunnels: TaskTracker::new(),
+        }
+    }
+
+    /// A new connection, on which nothing was asked yet.
+    #[must_use]
+    pub fn connection(&self, peer: Peer) -> Connection {
+        Connection::new(peer, self.tunnels.clone())
+    }
+
+    /// How many connections are upgraded: WebSockets and the like.
+    #[must_use]
+    pub fn tunnels(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    /// Waits until none is.
+    pub async fn tunnels_gone(&self) {
+        self.tunnels.close();
+        self.tunnels.wait().await;
     }
 
     /// Begins to answer a request.
@@ -139,8 +163,9 @@ impl Asked {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));
         }
         if upgrade::wanted(&request) {
+            let token = connection.tunnel();
             return Answer::other(async move {
-                upgrade::tunnel(request, &lease, &target, peer, id)
+                upgrade::tunnel(request, &lease, &target, peer, id, token)
                     .await
                     .unwrap_or_else(|failure| failure.into_response(&lease, id))
             });

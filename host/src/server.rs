@@ -11,19 +11,29 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 mod connection;
+mod crowd;
 mod http_thread;
+mod last_answer;
 mod listener;
+mod orders;
+mod unheard;
 
 pub use listener::{BindError, Heirloom, Heirlooms, Listeners};
 pub(crate) use listener::{SocketFile, bind_unix};
+pub use unheard::Unheard;
 
 use crate::{dispatch::Dispatcher, process::HostThreads};
 use http_thread::HttpThread;
 use listener::AsyncListener;
+use orders::Orders;
+use unheard::Accepted;
 
 /// How long to wait before accepting again when the process has no descriptor left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,32 +42,36 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     threads: Arc<[HttpThread]>,
+    dispatcher: Arc<Dispatcher>,
     acceptors: Mutex<Vec<JoinHandle<()>>>,
     accepting: CancellationToken,
-    draining: CancellationToken,
+    orders: Orders,
 }
 
 impl Server {
-    /// Starts the HTTP threads, and accepts on the listeners from now on. Must be called on a
-    /// tokio runtime.
+    /// Starts the HTTP threads, goes on with the connections that somebody gave up, and accepts on
+    /// the listeners from now on. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// When the system gives no thread, or a listener cannot be waited for.
     pub fn start(
         listeners: Listeners,
+        unheard: Vec<Unheard>,
         threads: NonZeroUsize,
         dispatcher: Dispatcher,
         host_threads: &HostThreads,
     ) -> io::Result<Self> {
         let dispatcher = Arc::new(dispatcher);
-        let draining = CancellationToken::new();
+        let orders = Orders::default();
         let threads: Arc<[HttpThread]> = (0..threads.get())
-            .map(|number| {
-                HttpThread::start(number, Arc::clone(&dispatcher), draining.child_token())
-            })
+            .map(|number| HttpThread::start(number, Arc::clone(&dispatcher), orders.clone()))
             .collect::<io::Result<_>>()?;
         for thread in threads.iter() {
             host_threads.add(thread.name().to_owned(), thread.errands());
+        }
+        // One whose client has gone meanwhile is no connection any more.
+        for connection in unheard.into_iter().filter_map(|it| it.accept().ok()) {
+            give(connection, &threads);
         }
         let accepting = CancellationToken::new();
         let mut acceptors = Vec::new();
@@ -75,15 +89,70 @@ impl Server {
         }
         Ok(Self {
             threads,
+            dispatcher,
             acceptors: Mutex::new(acceptors),
             accepting,
-            draining,
+            orders,
         })
     }
 
     /// Accepts no more, lets each connection finish what it has begun, and waits for that until
     /// `deadline`. Upgraded connections are not waited for: their generations' leases are.
     pub async fn drain(&self, deadline: Instant) {
+        self.accept_no_more().await;
+        self.orders.drain.cancel();
+        for thread in self.threads.iter() {
+            if timeout_at(deadline, thread.idle()).await.is_err() {
+                tracing::warn!(
+                    event = "connections-cut",
+                    connections = thread.connections(),
+                    "the drain time is over; cutting the connections that are left",
+                );
+                return;
+            }
+        }
+    }
+
+    /// The first part of going on elsewhere: all is served as before, new connections too, but each
+    /// answer is the last of its connection, and says so. Returns when the connections that there
+    /// were have ended, and so have all that were upgraded; at `deadline` it cuts those that are
+    /// left.
+    pub async fn wind_down(&self, deadline: Instant) {
+        for thread in self.threads.iter() {
+            thread.others_from_now_on();
+        }
+        self.orders.last.cancel();
+        let ended = async {
+            for thread in self.threads.iter() {
+                thread.earlier().gone().await;
+            }
+            self.dispatcher.tunnels_gone().await;
+        };
+        if timeout_at(deadline, ended).await.is_ok() {
+            return;
+        }
+        let left = self.threads.iter().map(|thread| thread.earlier().number());
+        tracing::warn!(
+            event = "connections-cut",
+            connections = left.sum::<usize>(),
+            tunnels = self.dispatcher.tunnels(),
+            "the drain time is over; cutting the connections that are left",
+        );
+        for thread in self.threads.iter() {
+            thread.earlier().disperse();
+        }
+    }
+
+    /// The second part: accepts no more, and waits until what is being answered is, or `deadline`.
+    /// Returns the connections on which nothing was asked yet, for somebody else to go on with.
+    pub async fn hand_over(&self, deadline: Instant) -> Vec<Unheard> {
+        self.accept_no_more().await;
+        self.orders.give_up.cancel();
+        self.drain(deadline).await;
+        self.orders.given_up()
+    }
+
+    async fn accept_no_more(&self) {
         self.accepting.cancel();
         // What one of them has just taken is on a thread by then, and is waited for there.
         let acceptors = std::mem::take(
@@ -95,20 +164,6 @@ impl Server {
         for acceptor in acceptors {
             let _ = acceptor.await;
         }
-        self.draining.cancel();
-        for thread in self.threads.iter() {
-            if tokio::time::timeout_at(deadline, thread.idle())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    event = "connections-cut",
-                    connections = thread.connections(),
-                    "the drain time is over; cutting the connections that are left",
-                );
-                return;
-            }
-        }
     }
 
     /// Ends the HTTP threads, and with them what connections there still are. Waits for a thread
@@ -119,10 +174,7 @@ impl Server {
             thread.stop();
         }
         for thread in self.threads.iter() {
-            if tokio::time::timeout_at(deadline, thread.stopped())
-                .await
-                .is_err()
-            {
+            if timeout_at(deadline, thread.stopped()).await.is_err() {
                 tracing::warn!(
                     event = "thread-stuck",
                     thread = thread.name(),
@@ -136,12 +188,7 @@ impl Server {
 async fn accept(listener: &AsyncListener, threads: &[HttpThread]) {
     loop {
         match listener.accept().await {
-            Ok(connection) => {
-                let Some(thread) = threads.iter().min_by_key(|thread| thread.connections()) else {
-                    return;
-                };
-                thread.take(connection);
-            }
+            Ok(connection) => give(connection, threads),
             Err(error) if is_passing(&error) => {}
             Err(error) => {
                 tracing::warn!(
@@ -152,6 +199,12 @@ async fn accept(listener: &AsyncListener, threads: &[HttpThread]) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+fn give(connection: Accepted, threads: &[HttpThread]) {
+    if let Some(thread) = threads.iter().min_by_key(|thread| thread.connections()) {
+        thread.take(connection);
     }
 }
 

@@ -8,7 +8,8 @@
 //! | `POST /reload?app=NAME&force=BOOL&guard=BOOL` | [`Reply`](crate::reload::Reply), when the new generation serves (and has been watched) or was refused |
 //! | `POST /rollback?app=NAME&digest=DIGEST` | the same, for an artifact that served before |
 //! | `POST /pin?app=NAME&digest=DIGEST`, `POST /unpin?app=NAME` | the same |
-//! | `POST /stop` | [`HostAnswer`](super::HostAnswer), and the host drains and ends |
+//! | `POST /stop` | 202, and the host drains and ends |
+//! | `GET /ready` | [`Image`](super::Image), once it serves |
 //! | `POST /restart` | [`HostAnswer`](super::HostAnswer), when the new program was found to run or not |
 //! | `GET /registry` | what all apps have registered |
 //! | `GET /history?app=NAME` | [`HistoryStatus`](crate::reload::HistoryStatus) |
@@ -31,18 +32,18 @@ use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     commands,
-    whole::{self, HostRequest},
+    whole::{self, HostRequest, Image},
 };
 use crate::{
     config::ControlSocket,
     reload::Handle,
-    server::{SocketFile, bind_unix},
+    server::{Heirloom, SocketFile, bind_unix},
 };
 
 /// The socket of a host, for as long as this lives.
@@ -81,12 +82,13 @@ impl ControlError {
 }
 
 impl Control {
-    /// Makes the socket.
+    /// Makes the socket, or goes on with the one that was left, if that is at the same place.
     ///
     /// # Errors
     /// When it cannot be had.
-    pub fn bind(place: &ControlSocket) -> Result<Self, ControlError> {
-        bind(place).map_err(|reason| ControlError {
+    pub fn bind(place: &ControlSocket, left: Option<Heirloom>) -> Result<Self, ControlError> {
+        let left = left.and_then(|left| left.into_unix().ok());
+        bind(place, left).map_err(|reason| ControlError {
             path: place.to_string(),
             reason,
         })
@@ -100,16 +102,19 @@ impl Control {
         self,
         handle: Handle,
         requests: mpsc::UnboundedSender<HostRequest>,
+        image: watch::Receiver<Option<Image>>,
     ) -> io::Result<Serving> {
+        let heirloom = Heirloom::of_unix(self.file.path(), &self.listener)?;
         let listener = UnixListener::from_std(self.listener)?;
         let routes = Router::new()
             .route("/status", get(status))
             .merge(commands::routes())
             .with_state(handle)
-            .merge(whole::routes(requests));
+            .merge(whole::routes(requests, image));
         Ok(Serving {
-            _task: AbortOnDropHandle::new(tokio::spawn(accept(listener, routes))),
-            _file: self.file,
+            task: AbortOnDropHandle::new(tokio::spawn(accept(listener, routes))),
+            file: self.file,
+            heirloom,
         })
     }
 }
@@ -117,12 +122,32 @@ impl Control {
 /// A control socket that is served.
 #[derive(Debug)]
 pub struct Serving {
-    _task: AbortOnDropHandle<()>,
-    _file: SocketFile,
+    task: AbortOnDropHandle<()>,
+    file: SocketFile,
+    /// The same socket once more, which stays open.
+    heirloom: Heirloom,
 }
 
-fn bind(place: &ControlSocket) -> io::Result<Control> {
+impl Serving {
+    /// Takes no more commands, and leaves the socket and its file to who goes on with it.
+    pub async fn hand_on(self) -> Heirloom {
+        self.file.keep();
+        self.task.abort();
+        // Whoever comes from now on waits.
+        let _ = self.task.await;
+        self.heirloom
+    }
+}
+
+fn bind(
+    place: &ControlSocket,
+    left: Option<(SocketFile, std::os::unix::net::UnixListener)>,
+) -> io::Result<Control> {
     let path = place.path();
+    // At another place, it goes, with its file.
+    if let Some((file, listener)) = left.filter(|(file, _)| file.path() == path) {
+        return Ok(Control { file, listener });
+    }
     if let (ControlSocket::Usual(_), Some(dir)) = (place, path.parent()) {
         own_directory(dir)?;
     }

@@ -1,8 +1,14 @@
 //! Commands that concern the host as a whole.
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the host as a whole is asked for.
 #[derive(Debug)]
@@ -10,49 +16,78 @@ pub enum HostRequest {
     /// To drain, and to end.
     Stop,
     /// To go on in a fresh process image. The answer comes before that, when it is known whether
-    /// the program to go on in runs; else why it does not.
-    Restart(oneshot::Sender<Result<(), String>>),
+    /// the program to go on in runs.
+    Restart(oneshot::Sender<HostAnswer>),
 }
 
-/// What it says to that.
+/// What it says to a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum HostAnswer {
     /// It is under way.
-    Accepted,
+    Accepted {
+        /// As in [`Image`], of the image that ends.
+        restarts: u64,
+    },
     /// It will not be done.
     Refused {
         /// Why.
         reason: String,
+        /// What to do about it.
+        remedy: String,
     },
+}
+
+/// A process image that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Image {
+    /// The process's id.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// How often the process was to go on in a fresh image so far.
+    pub restarts: u64,
+    /// Why the last time came to nothing, and the image is the same as before; `null`: it did not.
+    pub failed: Option<String>,
+}
+
+impl HostAnswer {
+    /// What a host that ends says to all else.
+    #[must_use]
+    pub fn ending() -> Self {
+        Self::Refused {
+            reason: "the host is about to end".to_owned(),
+            remedy: "start it again".to_owned(),
+        }
+    }
 }
 
 type Requests = mpsc::UnboundedSender<HostRequest>;
 
-pub(super) fn routes(requests: Requests) -> Router {
+pub(super) fn routes(requests: Requests, image: watch::Receiver<Option<Image>>) -> Router {
     Router::new()
         .route("/stop", post(stop))
         .route("/restart", post(restart))
         .with_state(requests)
+        .merge(Router::new().route("/ready", get(ready)).with_state(image))
 }
 
-fn ending() -> HostAnswer {
-    HostAnswer::Refused {
-        reason: "the host is about to end".to_owned(),
-    }
-}
-
-async fn stop(State(requests): State<Requests>) -> Json<HostAnswer> {
-    let sent = requests.send(HostRequest::Stop);
-    Json(sent.map_or_else(|_| ending(), |()| HostAnswer::Accepted))
+async fn stop(State(requests): State<Requests>) -> StatusCode {
+    // Who is gone has ended, which is what is asked for.
+    let _ = requests.send(HostRequest::Stop);
+    StatusCode::ACCEPTED
 }
 
 async fn restart(State(requests): State<Requests>) -> Json<HostAnswer> {
     let (reply, replied) = oneshot::channel();
     let _ = requests.send(HostRequest::Restart(reply));
-    Json(match replied.await {
-        Ok(Ok(())) => HostAnswer::Accepted,
-        Ok(Err(reason)) => HostAnswer::Refused { reason },
-        Err(_) => ending(),
-    })
+    Json(replied.await.unwrap_or_else(|_| HostAnswer::ending()))
+}
+
+/// Waits until there is something to tell.
+async fn ready(State(mut image): State<watch::Receiver<Option<Image>>>) -> Response {
+    match image.wait_for(Option::is_some).await {
+        Ok(image) => Json(image.clone()).into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }

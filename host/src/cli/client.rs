@@ -78,7 +78,7 @@ impl Target {
         work: impl Future<Output = Result<ExitCode, ClientError>>,
     ) -> ExitCode {
         let place = self.path().0;
-        serve::with_runtime(async {
+        let ended = serve::with_runtime(async {
             match timeout(time, work).await {
                 Ok(Ok(code)) => code,
                 Err(_) => {
@@ -95,7 +95,8 @@ impl Target {
                     }
                 }
             }
-        })
+        });
+        ended.unwrap_or_else(|code| code)
     }
 }
 
@@ -106,12 +107,31 @@ impl Path {
         method: Method,
         uri: &Uri,
     ) -> Result<T, ClientError> {
-        ask(self.0.clone(), method, uri).await
+        let body = self.tell(method, uri).await?;
+        serde_json::from_slice(&body).map_err(|error| self.broken(&error))
     }
 
-    /// Whether there is a file.
-    pub(super) fn exists(&self) -> bool {
-        self.0.exists()
+    /// Asks for something, and takes any answer that says yes.
+    pub(super) async fn tell(&self, method: Method, uri: &Uri) -> Result<Bytes, ClientError> {
+        let stream = self.connect().await?;
+        let body = talk(stream, method, uri).await;
+        body.map_err(|error| self.broken(&error))
+    }
+
+    fn broken(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Broken {
+            path: self.0.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A connection on which nothing is asked.
+    pub(super) async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let connected = UnixStream::connect(&self.0).await;
+        connected.map_err(|reason| ClientError::NoHost {
+            path: self.0.clone(),
+            reason,
+        })
     }
 }
 
@@ -121,28 +141,12 @@ pub(super) fn uri(path: &str, query: &impl serde::Serialize) -> Uri {
     format!("{path}?{query}").parse().unwrap_or_default()
 }
 
-async fn ask<T: DeserializeOwned>(
-    path: PathBuf,
-    method: Method,
-    uri: &Uri,
-) -> Result<T, ClientError> {
-    let stream = match UnixStream::connect(&path).await {
-        Ok(stream) => stream,
-        Err(reason) => return Err(ClientError::NoHost { path, reason }),
-    };
-    talk(stream, method, uri)
-        .await
-        .map_err(|error| ClientError::Broken {
-            path,
-            reason: error.to_string(),
-        })
-}
-
-async fn talk<T: DeserializeOwned>(
+/// The body of the answer.
+async fn talk(
     stream: UnixStream,
     method: Method,
     uri: &Uri,
-) -> Result<T, Box<dyn std::error::Error>> {
+) -> Result<Bytes, Box<dyn std::error::Error>> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
@@ -155,6 +159,5 @@ async fn talk<T: DeserializeOwned>(
     if !response.status().is_success() {
         return Err(format!("it answers {}", response.status()).into());
     }
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok(serde_json::from_slice(&body)?)
+    Ok(response.into_body().collect().await?.to_bytes())
 }

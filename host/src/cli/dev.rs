@@ -16,7 +16,7 @@ mod sources;
 
 use super::{
     output::{LogArgs, print_error},
-    serve,
+    serve::{self, Ended, Estate, Program},
 };
 use crate::{
     config::{AppOptions, Config, Source},
@@ -47,6 +47,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
+    let estate = Estate::take();
+    let program = Program::remember();
     args.log.install();
     let mut cargo_args = args.cargo_args;
     if args.release {
@@ -59,34 +61,30 @@ pub(super) fn run(args: Args) -> ExitCode {
             return ExitCode::CannotStart;
         }
     };
-    let program = serve::Program::remember();
-    serve::with_runtime(dev(project, args.options, program))
+    serve::go_on(&program, estate, |estate| {
+        let options = args.options.clone();
+        serve::with_runtime(dev(&project, options, estate, &program))?
+    })
 }
 
-async fn dev(project: Project, options: serve::Options, program: serve::Program) -> ExitCode {
-    let estate = options.inheritance.clone().take();
-    let file = match options.file.read() {
-        Ok(file) => file,
-        Err(error) => {
-            print_error(&error, error.remedy());
-            return ExitCode::CannotStart;
-        }
-    };
+async fn dev(
+    project: &Project,
+    options: serve::Options,
+    estate: Estate,
+    program: &Program,
+) -> Result<Ended, ExitCode> {
+    let file = options.file.read().map_err(|error| {
+        print_error(&error, error.remedy());
+        ExitCode::CannotStart
+    })?;
     let (changes_in, mut changes) = mpsc::unbounded_channel();
-    let files = match Watcher::new(changes_in) {
-        Ok(files) => files,
-        Err(error) => {
-            print_error(&error, error.remedy());
-            return ExitCode::CannotStart;
-        }
-    };
-    let first = tokio::select! {
-        artifact = first_build(&project, &files, &mut changes) => artifact,
-        _ = tokio::signal::ctrl_c() => return ExitCode::Ok,
-    };
-    let artifact = match first {
-        Ok(artifact) => artifact,
-        Err(code) => return code,
+    let files = Watcher::new(changes_in).map_err(|error| {
+        print_error(&error, error.remedy());
+        ExitCode::CannotStart
+    })?;
+    let artifact = tokio::select! {
+        artifact = first_build(project, &files, &mut changes) => artifact?,
+        _ = tokio::signal::ctrl_c() => return Ok(Ended::For(ExitCode::Ok)),
     };
     let defaults = AppOptions {
         // Who develops wants to see what fails.
@@ -102,19 +100,16 @@ async fn dev(project: Project, options: serve::Options, program: serve::Program)
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.
         let _ = is_up.await;
-        rebuild_for_ever(&project, &artifact, &files, &mut changes).await
+        rebuild_for_ever(project, &artifact, &files, &mut changes).await
     };
-    let mut up = Some(up);
     let first = async |_| {
-        if let Some(up) = up.take() {
-            let _ = up.send(());
-        }
+        let _ = up.send(());
         Ok(())
     };
     tokio::select! {
         // A plugin that is refused is mended and saved again: nothing is called off here.
-        code = serve::serve(config, estate, program, first) => code,
-        code = rebuild => code,
+        ended = serve::serve(config, estate, program, first) => ended,
+        code = rebuild => Err(code),
     }
 }
 

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
+mod estate;
 mod options;
-mod restart;
+mod program;
+mod running;
 mod signals;
 mod start;
 mod wanted;
+mod wishes;
 
+pub(super) use estate::{Estate, FORM};
 pub(super) use options::{Options, parse_source};
-pub(super) use restart::Program;
+pub(super) use program::Program;
+pub(super) use start::Ended;
 
 use super::output::{LogArgs, print_error};
 use crate::{
@@ -19,8 +24,6 @@ use crate::{
     exit_code::ExitCode,
     reload::FirstRound,
 };
-use restart::Estate;
-use start::Ended;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,9 +38,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    args.log.install();
+    let estate = Estate::take();
     let program = Program::remember();
-    let estate = args.options.inheritance.clone().take();
+    args.log.install();
     let file = match args.options.file.read() {
         Ok(file) => file,
         Err(error) => {
@@ -59,13 +62,45 @@ pub(super) fn run(args: Args) -> ExitCode {
             ExitCode::Usage
         };
     }
-    with_runtime(serve(config, estate, program, async |first: FirstRound| {
-        if first.serving == 0 && first.refused > 0 {
-            Err(ExitCode::Refused)
-        } else {
-            Ok(())
+    let config = Arc::new(config);
+    go_on(&program, estate, |estate| {
+        // What served before the restart is mended while the host is there.
+        let may_be_called_off = !estate.is_of_another();
+        let first = async |first: FirstRound| {
+            if may_be_called_off && first.serving == 0 && first.refused > 0 {
+                Err(ExitCode::Refused)
+            } else {
+                Ok(())
+            }
+        };
+        with_runtime(start::start(&config, estate, &program, first))?
+    })
+}
+
+/// Runs hosts, each with what the one before left, until one is the last: in fresh images of the
+/// process, or in this one where there can be none.
+pub(super) fn go_on(
+    program: &Program,
+    mut estate: Estate,
+    mut host: impl FnMut(Estate) -> Result<Ended, ExitCode>,
+) -> ExitCode {
+    loop {
+        estate = match host(estate) {
+            Ok(Ended::For(code)) | Err(code) => return code,
+            Ok(Ended::Before(estate)) => estate,
+        };
+        if estate.failed.is_none() {
+            let error = program.execute(&estate);
+            estate.failed = Some(format!("cannot execute the program: {error}"));
         }
-    }))
+        let reason = estate.failed.as_deref().unwrap_or_default();
+        tracing::error!(
+            event = "cannot-restart",
+            reason,
+            remedy = "see to it that the program can be executed",
+            "there is no new image of the process; going on in this one",
+        );
+    }
 }
 
 /// There are no sources.
@@ -80,39 +115,26 @@ pub(super) fn tell_configured(file: &ConfigFile) {
 }
 
 /// Runs a command on the control thread's runtime.
-pub(super) fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+pub(super) fn with_runtime<T>(work: impl Future<Output = T>) -> Result<T, ExitCode> {
     match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => Ok(runtime.block_on(work)),
         Err(error) => {
             print_error(
                 &format!("cannot start: {error}"),
                 "raise the limit of open files (ulimit -n)",
             );
-            ExitCode::CannotStart
+            Err(ExitCode::CannotStart)
         }
     }
 }
 
-/// Serves until a signal. `first` is told how the first round of loading went, before anything is
-/// accepted, and may call it off.
+/// Serves until it is told to end, or to go on elsewhere. `first` is told how the first round of
+/// loading went, before anything is accepted, and may call it off.
 pub(super) async fn serve(
     config: Config,
-    mut estate: Estate,
-    program: Program,
-    mut first: impl AsyncFnMut(FirstRound) -> Result<(), ExitCode>,
-) -> ExitCode {
-    let config = Arc::new(config);
-    loop {
-        estate = match start::start(&config, estate, &program, &mut first).await {
-            Ok(Ended::For(code)) | Err(code) => return code,
-            Ok(Ended::Before(estate)) => estate,
-        };
-        let error = program.execute(&estate);
-        tracing::error!(
-            event = "cannot-restart",
-            reason = %error,
-            remedy = "see to it that the program can be executed",
-            "cannot execute the program; going on in this process",
-        );
-    }
+    estate: Estate,
+    program: &Program,
+    first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
+) -> Result<Ended, ExitCode> {
+    start::start(&Arc::new(config), estate, program, first).await
 }

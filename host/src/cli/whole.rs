@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use http::{Method, Uri};
-use tokio::time::{Instant, sleep};
+use tokio::{io::AsyncReadExt as _, net::UnixStream};
 
 use super::{
-    client::{ClientError, Target},
+    client::{ClientError, Path, Target},
     output::{print, print_error},
 };
-use crate::{admin::HostAnswer, exit_code::ExitCode, reload::Status};
-
-/// Between two looks whether it is done.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::{
+    admin::{HostAnswer, Image},
+    exit_code::ExitCode,
+};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,28 +23,54 @@ pub(super) struct Args {
     target: Target,
 }
 
-/// Has the host go on in a fresh process image, and waits until that answers.
+/// Has the host go on in a fresh process image, and waits until that serves.
 pub(super) fn restart(args: Args) -> ExitCode {
     let Args { timeout, target } = args;
     let path = target.path();
     target.run(timeout, "restart", async {
-        let before: Status = path.ask(Method::GET, &Uri::from_static("/status")).await?;
-        if let Some(code) = path.tell("/restart").await? {
-            return Ok(code);
-        }
-        loop {
-            // It does not answer while it is between the two.
-            let now: Result<Status, _> = path.ask(Method::GET, &Uri::from_static("/status")).await;
-            if let Ok(now) = now
-                && now.process.instance != before.process.instance
-            {
-                let line = format!("process {} goes on in a fresh image\n", now.process.pid);
-                print(&line);
-                return Ok(ExitCode::Ok);
+        let uri = Uri::from_static("/restart");
+        let before = match path.ask(Method::POST, &uri).await? {
+            HostAnswer::Accepted { restarts } => restarts,
+            HostAnswer::Refused { reason, remedy } => {
+                print_error(&format!("refused: {reason}"), &remedy);
+                return Ok(ExitCode::Refused);
             }
-            sleep(PAUSE).await;
-        }
+        };
+        Ok(match image_after(&path, before).await {
+            Ok(Image {
+                failed: Some(reason),
+                ..
+            }) => {
+                let remedy = "see to it that the program can be executed; the host has started \
+                              again as it was";
+                print_error(&reason, remedy);
+                ExitCode::Refused
+            }
+            Ok(Image { pid, version, .. }) => {
+                let line = format!("process {pid} goes on in a fresh image, version {version}\n");
+                print(&line);
+                ExitCode::Ok
+            }
+            Err(error) => {
+                let remedy = "its log says why; start it again";
+                print_error(&format!("the host has not come back: {error}"), remedy);
+                ExitCode::Failure
+            }
+        })
     })
+}
+
+/// The next image, when it serves. The socket stays open all the time: who asks in between waits.
+async fn image_after(path: &Path, restarts: u64) -> Result<Image, ClientError> {
+    loop {
+        let image: Result<Image, _> = path.ask(Method::GET, &Uri::from_static("/ready")).await;
+        match image {
+            Ok(image) if image.restarts > restarts => return Ok(image),
+            // The image that ends was asked, and is gone by now.
+            Ok(_) | Err(ClientError::Broken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Has the host drain and end, and waits for its end.
@@ -52,42 +78,58 @@ pub(super) fn stop(args: Args) -> ExitCode {
     let Args { timeout, target } = args;
     let path = target.path();
     target.run(timeout, "stop", async {
-        let before: Status = path.ask(Method::GET, &Uri::from_static("/status")).await?;
-        if let Some(code) = path.tell("/stop").await? {
-            return Ok(code);
+        let connection = path.connect().await?;
+        let pid = connection.peer_cred().ok().and_then(|peer| peer.pid());
+        // Before it is asked to end: its id may be another's afterwards.
+        let end = End::of(pid, connection);
+        path.tell(Method::POST, &Uri::from_static("/stop")).await?;
+        end.come().await;
+        match pid {
+            Some(pid) => print(&format!("process {pid} has ended\n")),
+            None => print("the host has ended\n"),
         }
-        let pid = before.process.pid;
-        let alive = || std::path::Path::new(&format!("/proc/{pid}")).exists();
-        let began = Instant::now();
-        // Where there is no /proc, its socket has to do.
-        let seen = alive();
-        while if seen {
-            alive()
-        } else {
-            path.exists() && began.elapsed() < timeout
-        } {
-            sleep(PAUSE).await;
-        }
-        print(&format!("process {pid} has ended\n"));
         Ok(ExitCode::Ok)
     })
 }
 
-impl super::client::Path {
-    /// `None`: it is under way.
-    async fn tell(&self, what: &'static str) -> Result<Option<ExitCode>, ClientError> {
-        let answer = self.ask(Method::POST, &Uri::from_static(what)).await;
-        match answer {
-            Ok(HostAnswer::Accepted) => Ok(None),
-            Ok(HostAnswer::Refused { reason }) => {
-                let remedy = "put a program and a configuration in place that work; the host's \
-                              log says more";
-                print_error(&format!("refused: {reason}"), remedy);
-                Ok(Some(ExitCode::Refused))
+/// A process's end, to be waited for.
+enum End {
+    #[cfg(target_os = "linux")]
+    Process(std::os::fd::OwnedFd),
+    /// Where processes cannot be waited for, or are not seen (in a container): a connection to it.
+    Connection(UnixStream),
+}
+
+impl End {
+    fn of(pid: Option<i32>, connection: UnixStream) -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::process::{Pid, PidfdFlags, pidfd_open};
+            let pid = pid.and_then(Pid::from_raw);
+            if let Some(Ok(process)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+                return Self::Process(process);
             }
-            // It may be gone before its answer is out.
-            Err(ClientError::Broken { .. }) => Ok(None),
-            Err(error) => Err(error),
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = pid;
+        Self::Connection(connection)
+    }
+
+    async fn come(self) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Process(process) => {
+                use rustix::event::{PollFd, PollFlags, poll};
+                let (tell, told) = tokio::sync::oneshot::channel();
+                // Not a runtime's thread, for whose end this program would wait at its own.
+                std::thread::spawn(move || {
+                    // Readable is what it becomes at its end.
+                    while poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err() {}
+                    let _ = tell.send(());
+                });
+                let _ = told.await;
+            }
+            Self::Connection(mut connection) => drop(connection.read(&mut [0]).await),
         }
     }
 }

@@ -12,7 +12,10 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::{generation::Lease, loader::Peer};
 
@@ -42,6 +45,7 @@ pub(super) struct State {
     watched: RefCell<Vec<Watched>>,
     cut: CancellationToken,
     over: CancellationToken,
+    tunnels: TaskTracker,
 }
 
 /// A generation that has answered on this connection.
@@ -53,14 +57,14 @@ struct Watched {
 
 impl Connection {
     /// A connection that has answered nothing yet.
-    #[must_use]
-    pub fn new(peer: Peer) -> Self {
+    pub(super) fn new(peer: Peer, tunnels: TaskTracker) -> Self {
         let over = CancellationToken::new();
         let state = State {
             waiting: Cell::new(0),
             watched: RefCell::default(),
             cut: CancellationToken::new(),
             over: over.clone(),
+            tunnels,
         };
         Self {
             peer,
@@ -110,6 +114,11 @@ impl Connection {
 }
 
 impl State {
+    /// To be held by an upgraded connection for as long as it is one.
+    pub(super) fn tunnel(&self) -> TaskTrackerToken {
+        self.tunnels.token()
+    }
+
     /// A token to put into everything that comes of this lease. The first for a generation starts
     /// a watch for its cut, so that further ones cost next to nothing.
     pub(super) fn hold(self: &Rc<Self>, lease: &Lease) -> Held {

@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Target, body::DispatchBody, cut::Cut, failure::Failure, origin_form};
 use crate::{generation::Lease, loader::Peer};
@@ -42,6 +43,7 @@ pub(super) async fn tunnel(
     target: &Target,
     peer: Peer,
     id: u64,
+    token: TaskTrackerToken,
 ) -> Result<Response<DispatchBody>, Failure> {
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
@@ -75,7 +77,11 @@ pub(super) async fn tunnel(
         return Ok(response.map(|body| DispatchBody::tunnel(body, lease.clone(), id)));
     }
     let plugin = hyper::upgrade::on(&mut response);
-    tokio::task::spawn_local(copy(client, plugin, lease.clone()));
+    let copy = copy(client, plugin, lease.clone());
+    tokio::task::spawn_local(async move {
+        copy.await;
+        drop(token);
+    });
     Ok(response.map(|_| DispatchBody::own(axum::body::Body::empty())))
 }
 

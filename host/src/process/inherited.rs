@@ -1,10 +1,12 @@
-//! Descriptors that a process image leaves to the next.
+//! What a process image leaves to the next: descriptors, and a variable that tells of them.
 
 #![expect(unsafe_code, reason = "takes descriptors by their number")]
 
 use std::{
+    env,
+    ffi::OsString,
     io,
-    os::fd::{FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -32,8 +34,25 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As the system says.
-pub fn leave(descriptor: &OwnedFd) -> io::Result<()> {
+pub(super) fn leave(descriptor: impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfd(descriptor, FdFlags::empty())?)
+}
+
+/// Takes a variable out of the environment, so that no plugin and no child process sees it. To be
+/// called before there is another thread, which might be reading the environment: else it stays.
+#[must_use]
+pub fn take_variable(name: &str) -> Option<OsString> {
+    let value = env::var_os(name)?;
+    if is_alone() {
+        // SAFETY: there is no other thread.
+        unsafe { env::remove_var(name) };
+    }
+    Some(value)
+}
+
+/// Whether this is the only thread; where the system does not tell, it is believed to be.
+fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
 }
 
 #[cfg(test)]

@@ -113,6 +113,57 @@ fn harmless(signal: c_int, action: libc::sigaction) -> libc::sigaction {
     }
 }
 
+/// Signals that are ignored.
+pub(super) fn ignored() -> Vec<c_int> {
+    hooks::look_up();
+    let ignores = |signal: &c_int| look(*signal).is_some_and(|it| it.sa_sigaction == libc::SIG_IGN);
+    (1..=libc::SIGRTMAX()).filter(ignores).collect()
+}
+
+/// Actions that were changed for the next process image.
+#[must_use]
+pub(super) struct Undo(Vec<(c_int, libc::sigaction)>);
+
+/// Handlers end with the image, but what is ignored stays so: all but `ignored` have their default
+/// in the next image. Only SIGUSR2 is ignored until that one waits for it, since it means what is
+/// being done, and would end the process.
+pub(super) fn prepare_for_exec(ignored: &[c_int]) -> Undo {
+    let mut undo = Undo(Vec::new());
+    for signal in 1..=libc::SIGRTMAX() {
+        let Some(now) = look(signal) else { continue };
+        let ignore = signal == libc::SIGUSR2 || ignored.contains(&signal);
+        let action = match (now.sa_sigaction == libc::SIG_IGN, ignore) {
+            (true, false) => libc::SIG_DFL,
+            (false, true) => libc::SIG_IGN,
+            _ => continue,
+        };
+        set(
+            signal,
+            &libc::sigaction {
+                sa_sigaction: action,
+                sa_flags: 0,
+                ..now
+            },
+        );
+        undo.0.push((signal, now));
+    }
+    undo
+}
+
+impl Undo {
+    /// There is no next image.
+    pub(super) fn put_back(self) {
+        for (signal, action) in self.0 {
+            set(signal, &action);
+        }
+    }
+}
+
+fn set(signal: c_int, action: &libc::sigaction) {
+    // SAFETY: a whole action: one that was in force, or one without a handler.
+    unsafe { hooks::real_sigaction(signal, action, ptr::null_mut()) };
+}
+
 fn look(signal: c_int) -> Option<libc::sigaction> {
     let mut action = MaybeUninit::uninit();
     // SAFETY: only asks; signals that cannot be asked about are an error.

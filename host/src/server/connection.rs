@@ -2,7 +2,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
+    io,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -10,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use hyper::{rt, service::service_fn};
+use futures_util::future::Either;
+use http::{Request, Version};
+use hyper::{body::Incoming, rt, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -21,7 +24,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::listener::Accepted;
+use super::{
+    crowd::{Crowd, Member},
+    last_answer::LastAnswer,
+    orders::Orders,
+    unheard::{Accepted, Unheard},
+};
 use crate::{
     dispatch::{Connection, Dispatcher},
     loader::Peer,
@@ -36,6 +44,10 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long a connection on which nothing was asked yet is given for that when draining begins.
 const FIRST: Duration = Duration::from_secs(1);
 
+/// The same as [`IDLE`] for a connection whose next answer is its last. It is closed so that it ends
+/// at all; the longer that takes, the less likely a request is on its way by then.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// Spawns on the thread that it is on.
 #[derive(Clone, Copy, Debug)]
 struct LocalExecutor;
@@ -46,42 +58,133 @@ impl<F: Future<Output: 'static> + 'static> rt::Executor<F> for LocalExecutor {
     }
 }
 
-/// Serves a connection to its end; when draining begins, to the end of what it has begun.
+/// Serves a connection to its end; when draining begins, to the end of what it has begun. It counts
+/// as `member`; once each answer is the last, and nothing was heard by then, among the `later`.
 pub(super) async fn serve(
     accepted: Accepted,
     dispatcher: Arc<Dispatcher>,
-    draining: CancellationToken,
+    orders: Orders,
+    mut member: Member,
+    later: Crowd,
 ) {
-    match accepted {
-        Accepted::Tcp(stream, peer) => match TcpStream::from_std(stream) {
-            Ok(stream) => speak(TokioIo::new(stream), peer, dispatcher, draining).await,
-            Err(error) => tracing::warn!("cannot take a connection: {error}"),
-        },
-        Accepted::Unix(stream) => match UnixStream::from_std(stream) {
-            Ok(stream) => speak(TokioIo::new(stream), Peer::Unix, dispatcher, draining).await,
-            Err(error) => tracing::warn!("cannot take a connection: {error}"),
-        },
+    let taken = match accepted {
+        Accepted::Tcp(stream, peer) => {
+            TcpStream::from_std(stream).map(|it| (Either::Left(it), peer))
+        }
+        Accepted::Unix(stream) => {
+            UnixStream::from_std(stream).map(|it| (Either::Right(it), Peer::Unix))
+        }
+    };
+    let (stream, peer) = match taken {
+        Ok(taken) => taken,
+        Err(error) => return tracing::warn!("cannot take a connection: {error}"),
+    };
+    let heard = match &stream {
+        Either::Left(stream) => hear(stream.readable(), &orders, &mut member, &later).await,
+        Either::Right(stream) => hear(stream.readable(), &orders, &mut member, &later).await,
+    };
+    let cut = member.cut();
+    match (heard, stream) {
+        (Heard::Gone, _) => {}
+        (Heard::Something, Either::Left(stream)) => {
+            speak(TokioIo::new(stream), peer, dispatcher, orders, cut).await;
+        }
+        (Heard::Something, Either::Right(stream)) => {
+            speak(TokioIo::new(stream), peer, dispatcher, orders, cut).await;
+        }
+        (Heard::GivenUp, stream) => {
+            let unheard = match stream {
+                Either::Left(stream) => stream
+                    .into_std()
+                    .ok()
+                    .and_then(|it| Unheard::tcp(it.into())),
+                Either::Right(stream) => stream.into_std().ok().map(|it| Unheard::unix(it.into())),
+            };
+            if let Some(unheard) = unheard {
+                orders.give(unheard);
+            }
+        }
     }
 }
 
-async fn speak<I>(io: I, peer: Peer, dispatcher: Arc<Dispatcher>, draining: CancellationToken)
-where
+/// What became of waiting for a connection's first bytes.
+enum Heard {
+    Something,
+    /// Nothing yet, and somebody else is to go on with it.
+    GivenUp,
+    /// Nothing, for too long.
+    Gone,
+}
+
+async fn hear(
+    readable: impl Future<Output = io::Result<()>>,
+    orders: &Orders,
+    member: &mut Member,
+    later: &Crowd,
+) -> Heard {
+    let mut readable = pin!(readable);
+    tokio::select! {
+        biased;
+        // An error is found when it is read.
+        _ = &mut readable => return Heard::Something,
+        () = orders.last.cancelled() => {}
+        () = orders.drain.cancelled() => {}
+        () = sleep(2 * IDLE) => return Heard::Gone,
+    }
+    // Those that there were are waited for; this one need not be.
+    *member = later.add();
+    let cut = member.cut();
+    let drained = async {
+        orders.drain.cancelled().await;
+        sleep(FIRST).await;
+    };
+    tokio::select! {
+        biased;
+        _ = readable => Heard::Something,
+        () = orders.give_up.cancelled() => Heard::GivenUp,
+        () = cut.cancelled() => Heard::Gone,
+        () = drained => Heard::Gone,
+        () = sleep(2 * IDLE) => Heard::Gone,
+    }
+}
+
+async fn speak<I>(
+    io: I,
+    peer: Peer,
+    dispatcher: Arc<Dispatcher>,
+    orders: Orders,
+    cut: CancellationToken,
+) where
     I: rt::Read + rt::Write + Unpin + Send + 'static,
 {
-    let this = Rc::new(Connection::new(peer));
+    let this = Rc::new(dispatcher.connection(peer));
     let helm = Rc::new(Helm::default());
-    let steering = steer(Rc::clone(&helm), Rc::clone(&this), draining);
+    if orders.last.is_cancelled() {
+        // Its first answer may be there before the steering task runs.
+        helm.answer_once_more();
+    }
+    let steering = steer(Rc::clone(&helm), Rc::clone(&this), orders, cut);
     let _steering = AbortOnDropHandle::new(tokio::task::spawn_local(steering));
     let mut builder = Builder::new(LocalExecutor);
     builder.http2().timer(TokioTimer::new());
-    let service = service_fn(|request| dispatcher.handle(request, &this));
+    let service = service_fn(|request: Request<Incoming>| {
+        helm.speaks(request.version());
+        LastAnswer::new(dispatcher.handle(request, &this), Rc::clone(&helm))
+    });
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut is_told = false;
     let steered = poll_fn(|cx| {
-        match helm.course(cx) {
-            Course::Ahead => {}
-            Course::Graceful => connection.as_mut().graceful_shutdown(),
-            Course::Cut => return Poll::Ready(Ok(())),
+        let course = helm.course(cx);
+        if course == Course::Cut {
+            return Poll::Ready(Ok(()));
         }
+        let polled = connection.as_mut().poll(cx);
+        if course == Course::Ahead || is_told || polled.is_ready() {
+            return polled;
+        }
+        // Only now: a request that had come already was found by the poll above, and is answered.
+        is_told = true;
+        connection.as_mut().graceful_shutdown();
         connection.as_mut().poll(cx)
     });
     // A client that goes away is everyday life; an app's broken body has been logged with its app.
@@ -103,8 +206,11 @@ enum Course {
 
 /// How a connection is told its course. Plain cells: asked at each poll, on one thread.
 #[derive(Debug, Default)]
-struct Helm {
+pub(super) struct Helm {
     course: Cell<Course>,
+    /// Whether the next answer is the last one.
+    is_last: Cell<bool>,
+    is_http2: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -120,6 +226,30 @@ impl Helm {
         self.course.get()
     }
 
+    /// A request of that version has come.
+    fn speaks(&self, version: Version) {
+        if version == Version::HTTP_2 {
+            self.is_http2.set(true);
+            if self.is_last.get() {
+                self.set(Course::Graceful);
+            }
+        }
+    }
+
+    /// The next answer is the last one. HTTP/2 has a way to say so without one, in which no request
+    /// gets lost.
+    fn answer_once_more(&self) {
+        self.is_last.set(true);
+        if self.is_http2.get() && self.course.get() == Course::Ahead {
+            self.set(Course::Graceful);
+        }
+    }
+
+    /// Whether an answer has to say that it is the last one.
+    pub(super) fn says_last(&self) -> bool {
+        self.is_last.get() && !self.is_http2.get()
+    }
+
     fn set(&self, course: Course) {
         self.course.set(course);
         if let Some(waker) = self.waker.take() {
@@ -130,19 +260,22 @@ impl Helm {
 
 /// Sets a connection's course: in a task of its own, so that what is waited for here costs its
 /// requests nothing.
-async fn steer(helm: Rc<Helm>, connection: Rc<Connection>, draining: CancellationToken) {
+async fn steer(helm: Rc<Helm>, connection: Rc<Connection>, orders: Orders, cut: CancellationToken) {
     let mut seen = connection.requests();
     loop {
+        let is_last = helm.is_last.get();
         tokio::select! {
             () = connection.cut() => break,
-            () = draining.cancelled(), if helm.course.get() == Course::Ahead => {
+            () = cut.cancelled() => break,
+            () = orders.last.cancelled(), if !is_last => helm.answer_once_more(),
+            () = orders.drain.cancelled(), if helm.course.get() == Course::Ahead => {
                 // A connection that was made just now has its request on the way.
                 if connection.requests() == 0 {
                     let _ = timeout(FIRST, connection.asked()).await;
                 }
                 helm.set(Course::Graceful);
             }
-            () = sleep(IDLE) => {
+            () = sleep(if is_last { LINGER } else { IDLE }) => {
                 let now = connection.requests();
                 if now == seen && !connection.is_answering() {
                     if helm.course.get() == Course::Graceful {

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -14,9 +14,13 @@ use tokio::{
     sync::{mpsc, watch},
     task::LocalSet,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{connection, listener::Accepted};
+use super::{
+    connection,
+    crowd::{Crowd, Member},
+    orders::Orders,
+    unheard::Accepted,
+};
 use crate::{
     dispatch::Dispatcher,
     process::{self, Errand},
@@ -24,7 +28,7 @@ use crate::{
 
 /// What an HTTP thread can be asked to do.
 enum Job {
-    Serve(Accepted, Counted),
+    Serve(Accepted, Member),
     Run(Errand),
     Stop,
 }
@@ -34,7 +38,10 @@ enum Job {
 pub(super) struct HttpThread {
     name: String,
     queue: mpsc::UnboundedSender<Job>,
-    connections: Count,
+    connections: Crowd,
+    /// Those that came after [`HttpThread::others_from_now_on`].
+    later: Crowd,
+    is_later: AtomicBool,
     // Closed by the thread when it ends.
     alive: watch::Receiver<()>,
 }
@@ -43,15 +50,17 @@ impl HttpThread {
     pub(super) fn start(
         number: usize,
         dispatcher: Arc<Dispatcher>,
-        draining: CancellationToken,
+        orders: Orders,
     ) -> io::Result<Self> {
         let name = format!("http-{number}");
         let (queue, jobs) = mpsc::unbounded_channel();
         let (ended, alive) = watch::channel(());
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let later = Crowd::default();
+        let theirs = later.clone();
         thread::Builder::new().name(name.clone()).spawn(move || {
             process::count_alone();
-            LocalSet::new().block_on(&runtime, run(jobs, dispatcher, draining));
+            LocalSet::new().block_on(&runtime, run(jobs, dispatcher, orders, theirs));
             // What connections are left end with the runtime; then the thread has ended.
             drop(runtime);
             drop(ended);
@@ -59,7 +68,9 @@ impl HttpThread {
         Ok(Self {
             name,
             queue,
-            connections: Count::default(),
+            connections: Crowd::default(),
+            later,
+            is_later: AtomicBool::new(false),
             alive,
         })
     }
@@ -69,19 +80,33 @@ impl HttpThread {
     }
 
     pub(super) fn take(&self, connection: Accepted) {
-        let counted = self.connections.add();
+        let crowd = match self.is_later.load(Ordering::Acquire) {
+            false => &self.connections,
+            true => &self.later,
+        };
         // The thread ends only when the host does; the connection is closed then.
-        let _ = self.queue.send(Job::Serve(connection, counted));
+        let _ = self.queue.send(Job::Serve(connection, crowd.add()));
     }
 
     /// How many connections it serves.
     pub(super) fn connections(&self) -> usize {
-        self.connections.get()
+        self.connections.number() + self.later.number()
     }
 
     /// Waits until it serves none.
     pub(super) async fn idle(&self) {
-        self.connections.zero().await;
+        self.connections.gone().await;
+        self.later.gone().await;
+    }
+
+    /// Counts connections that come from now on apart from those that there are.
+    pub(super) fn others_from_now_on(&self) {
+        self.is_later.store(true, Ordering::Release);
+    }
+
+    /// The connections that there were when they were told apart.
+    pub(super) fn earlier(&self) -> &Crowd {
+        &self.connections
     }
 
     /// A way to have something done on it.
@@ -106,63 +131,18 @@ impl HttpThread {
 async fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     dispatcher: Arc<Dispatcher>,
-    draining: CancellationToken,
+    orders: Orders,
+    later: Crowd,
 ) {
     while let Some(job) = jobs.recv().await {
         match job {
-            Job::Serve(accepted, counted) => {
-                let serve = connection::serve(accepted, Arc::clone(&dispatcher), draining.clone());
-                tokio::task::spawn_local(async move {
-                    serve.await;
-                    drop(counted);
-                });
+            Job::Serve(accepted, member) => {
+                let (dispatcher, orders) = (Arc::clone(&dispatcher), orders.clone());
+                let serve = connection::serve(accepted, dispatcher, orders, member, later.clone());
+                tokio::task::spawn_local(serve);
             }
             Job::Run(errand) => errand(),
             Job::Stop => return,
-        }
-    }
-}
-
-/// Counts connections, and wakes who waits for none.
-#[derive(Debug, Default)]
-struct Count(Arc<CountInner>);
-
-#[derive(Debug, Default)]
-struct CountInner {
-    number: AtomicUsize,
-    zero: tokio::sync::Notify,
-}
-
-/// One connection's share of a [`Count`].
-#[derive(Debug)]
-struct Counted(Arc<CountInner>);
-
-impl Count {
-    fn add(&self) -> Counted {
-        self.0.number.fetch_add(1, Ordering::AcqRel);
-        Counted(Arc::clone(&self.0))
-    }
-
-    fn get(&self) -> usize {
-        self.0.number.load(Ordering::Acquire)
-    }
-
-    async fn zero(&self) {
-        loop {
-            // Registered before looking, so that no last connection is missed in between.
-            let notified = self.0.zero.notified();
-            if self.get() == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if self.0.number.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.zero.notify_waiters();
         }
     }
 }

@@ -17,7 +17,12 @@ use std::{
     },
 };
 
+use super::unheard::Accepted;
 use crate::{config::ListenAddress, loader::Peer};
+
+/// How many connections wait at the most to be accepted, if the system allows so many
+/// (net.core.somaxconn). The standard library's 128 are few for the time of a restart.
+const BACKLOG: i32 = 4096;
 
 /// Why the host cannot listen somewhere.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +69,7 @@ pub struct Heirloom {
 
 impl Listeners {
     /// Binds all addresses, or none. A socket of `inherited` that was bound for one of them is
-    /// taken in the place of another; those that are left are closed.
+    /// taken in the place of another; those that are left are closed, and their files removed.
     ///
     /// # Errors
     /// For the first address that cannot be had.
@@ -84,6 +89,11 @@ impl Listeners {
                 source,
             })?;
             listeners.push((address.clone(), listener));
+        }
+        for Heirloom { address, .. } in inherited {
+            if let ListenAddress::Unix(path) = address {
+                drop(SocketFile::new(&path));
+            }
         }
         Ok(Self(listeners))
     }
@@ -134,9 +144,33 @@ impl Heirlooms {
     #[must_use]
     pub fn hand_on(self) -> Vec<Heirloom> {
         for file in self.files {
-            file.0.kept.store(true, Ordering::Release);
+            file.keep();
         }
         self.sockets
+    }
+}
+
+impl Heirloom {
+    /// A Unix socket, and its file.
+    ///
+    /// # Errors
+    /// When it is another kind of socket.
+    pub(crate) fn into_unix(self) -> io::Result<(SocketFile, UnixListener)> {
+        match Listener::adopt(self)? {
+            Listener::Unix(file, listener) => Ok((file, listener)),
+            Listener::Tcp(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// A Unix socket once more.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub(crate) fn of_unix(path: &Path, listener: &UnixListener) -> io::Result<Self> {
+        Ok(Self {
+            address: ListenAddress::Unix(path.to_owned()),
+            socket: listener.try_clone()?.into(),
+        })
     }
 }
 
@@ -147,18 +181,12 @@ pub(super) enum Listener {
     Unix(SocketFile, UnixListener),
 }
 
-/// An accepted connection, not yet on any runtime.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Tcp(std::net::TcpStream, Peer),
-    Unix(UnixStream),
-}
-
 impl Listener {
     fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address)?;
+                rustix::net::listen(&listener, BACKLOG)?;
                 listener.set_nonblocking(true)?;
                 Ok(Self::Tcp(listener))
             }
@@ -181,6 +209,8 @@ impl Listener {
             }
             ListenAddress::Unix(path) => {
                 let listener = UnixListener::from(socket);
+                // Which it would fail, were it another kind of socket.
+                listener.local_addr()?;
                 listener.set_nonblocking(true)?;
                 Ok(Self::Unix(SocketFile::new(&path), listener))
             }
@@ -259,6 +289,15 @@ struct RemovedFile {
 }
 
 impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Somebody else listens on it from now on: it stays.
+    pub(crate) fn keep(&self) {
+        self.0.kept.store(true, Ordering::Release);
+    }
+
     fn new(path: &Path) -> Self {
         Self(Arc::new(RemovedFile {
             path: path.to_owned(),

@@ -7,7 +7,6 @@ use std::{
 
 use serde_json::Value;
 
-use super::restart::Inheritance;
 use crate::{
     config::{
         AppOption, AppOptions, AppSetting, ConfigFile, FileError, ListenAddress, Mount,
@@ -35,8 +34,6 @@ pub(in crate::cli) struct Options {
     /// `shop.reload=on-request`. May be given again.
     #[arg(long = "option", value_name = "[NAME.]KEY=VALUE", value_parser = parse_option)]
     options: Vec<AppOption>,
-    #[command(flatten)]
-    pub(in crate::cli) inheritance: Inheritance,
     #[command(flatten)]
     common: CommonOptions,
     /// Where private copies of libraries are made; must allow executing. By default the system's

@@ -72,14 +72,4 @@ impl Signals {
             _ = self.restart.recv() => Signal::Restart,
         }
     }
-
-    /// The next one that ends the host.
-    pub(super) async fn end(&mut self) -> Signal {
-        loop {
-            match self.next().await {
-                Signal::Restart => {}
-                signal => return signal,
-            }
-        }
-    }
 }

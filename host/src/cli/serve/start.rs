@@ -1,102 +1,48 @@
 //! A host, from its start to its end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
 use super::{
-    restart::{Estate, Program},
+    estate::Estate,
+    program::Program,
+    running::Running,
     signals::{Signal, Signals},
     wanted::{tell_strangers, wanted},
+    wishes::{End, Wishes},
 };
 use crate::{
-    admin::{self, Control, HostRequest},
+    admin::{self, Control, HostAnswer, Image},
     artifact::StagingArea,
     config::{Config, ControlSocket},
     dispatch::Dispatcher,
     exit_code::ExitCode,
-    id::AppName,
-    loader::StopReason,
     process::{self, HostThreads},
     reload::{FirstRound, Parts, Reloader},
     router::Router,
-    server::{Listeners, Server},
+    server::{Heirloom, Listeners, Server},
     state::StateStore,
     watcher::Watcher,
 };
 
-/// How long HTTP threads may take to end once nothing is left to serve.
-const THREAD_END: Duration = Duration::from_secs(2);
-
 /// How a host ended.
-pub(super) enum Ended {
+pub(in crate::cli) enum Ended {
     For(ExitCode),
     /// It goes on with that.
     Before(Estate),
-}
-
-/// Why a host is to end.
-enum Wish {
-    Stop(&'static str),
-    Restart,
-    AtOnce(Signal),
-}
-
-/// What may be wished for while a host serves.
-struct Wishes<'a> {
-    signals: &'a mut Signals,
-    commands: mpsc::UnboundedReceiver<HostRequest>,
-    apps: mpsc::UnboundedReceiver<AppName>,
-    program: &'a Program,
-}
-
-impl Wishes<'_> {
-    async fn next(&mut self) -> Wish {
-        loop {
-            let (who, reply) = tokio::select! {
-                signal = self.signals.next() => match signal {
-                    Signal::Terminate | Signal::Interrupt => return Wish::Stop(signal.name()),
-                    Signal::Quit => return Wish::AtOnce(signal),
-                    Signal::Restart => (signal.name().to_owned(), None),
-                },
-                Some(command) = self.commands.recv() => match command {
-                    HostRequest::Stop => return Wish::Stop("a command"),
-                    HostRequest::Restart(reply) => ("a command".to_owned(), Some(reply)),
-                },
-                Some(app) = self.apps.recv() => (format!("app {app}"), None),
-            };
-            let checked = self.program.check().await;
-            if let Err(reason) = &checked {
-                tracing::error!(
-                    event = "restart-refused",
-                    reason,
-                    remedy = "put a program and a configuration in place that work",
-                    "{who} wants a restart, which is refused; serving on",
-                );
-            } else {
-                tracing::info!(event = "restarting", who, "{who}: restarting");
-            }
-            let well = checked.is_ok();
-            if let Some(reply) = reply {
-                let _ = reply.send(checked);
-            }
-            if well {
-                return Wish::Restart;
-            }
-        }
-    }
 }
 
 pub(super) async fn start(
     config: &Arc<Config>,
     estate: Estate,
     program: &Program,
-    mut first: impl AsyncFnMut(FirstRound) -> Result<(), ExitCode>,
+    first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
 ) -> Result<Ended, ExitCode> {
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     process::remember_signals();
     if let Some(reason) = process::unloading_is_off() {
         tracing::warn!(
@@ -114,7 +60,7 @@ pub(super) async fn start(
             "raise the limit of open files (ulimit -n)",
         )
     })?;
-    let control = bind_control(config)?;
+    let control = bind_control(config, estate.control)?;
     let staging = StagingArea::new(config.staging_dir.as_deref())
         .map_err(|error| cannot_start(&error, error.remedy()))?;
     let (sender, watch_events) = mpsc::unbounded_channel();
@@ -141,8 +87,9 @@ pub(super) async fn start(
         restart,
     });
     let (command, commands) = mpsc::unbounded_channel();
-    let _control = match control
-        .map(|control| control.serve(handle.clone(), command))
+    let (tell_image, image) = watch::channel(None);
+    let control = match control
+        .map(|control| control.serve(handle.clone(), command, image))
         .transpose()
     {
         Ok(control) => control,
@@ -151,11 +98,16 @@ pub(super) async fn start(
     let wanted = wanted(config, &mut reloader)?;
     let (tell, told) = oneshot::channel();
     let actor = tokio::spawn(reloader.run(wanted, tell));
+    let mut wishes = Wishes::new(signals, commands, apps);
     let round = tokio::select! {
         round = told => round.map_err(|_| ExitCode::Failure)?,
-        signal = signals.end() => {
-            let signal = signal.name();
-            tracing::info!(event = "stopping", signal, "{signal}: stopping before anything was served");
+        end = wishes.end() => {
+            let who = match end {
+                End::Stop(who) => who.to_string(),
+                End::AtOnce(signal) => signal.name().to_owned(),
+            };
+            tracing::info!(event = "stopping", signal = who, "{who}: stopping before anything was served");
+            wishes.answer_all(HostAnswer::ending());
             handle.shutdown(Instant::now()).await;
             return Ok(Ended::For(ExitCode::Ok));
         }
@@ -169,58 +121,53 @@ pub(super) async fn start(
     }
     let addresses = listeners.addresses();
     let dispatcher = Dispatcher::new(Arc::clone(&router), admin::pages(router));
-    let server =
-        Server::start(listeners, config.threads, dispatcher, &host_threads).map_err(|error| {
-            cannot_start(
-                &format!("cannot start: {error}"),
-                "raise the limits of threads and open files",
-            )
-        })?;
-    tell_ready(&addresses, round);
-    let mut wishes = Wishes {
-        signals: &mut signals,
-        commands,
-        apps,
-        program,
+    let server = Server::start(
+        listeners,
+        estate.connections,
+        config.threads,
+        dispatcher,
+        &host_threads,
+    )
+    .map_err(|error| {
+        cannot_start(
+            &format!("cannot start: {error}"),
+            "raise the limits of threads and open files",
+        )
+    })?;
+    tell_ready(&addresses, round, estate.restarts);
+    tell_image.send_replace(Some(Image {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        restarts: estate.restarts,
+        failed: estate.failed,
+    }));
+    let host = Running {
+        handle,
+        server,
+        actor,
+        heirlooms,
+        drain: config.defaults.drain,
+        restarts: estate.restarts,
     };
-    let heirlooms = match wishes.next().await {
-        Wish::AtOnce(signal) => return Ok(Ended::For(at_once(signal))),
-        Wish::Restart => Some(heirlooms),
-        Wish::Stop(why) => {
-            // Who connects from now on is refused, instead of waiting for nobody.
-            drop(heirlooms);
-            tracing::info!(
-                event = "stopping",
-                signal = why,
-                "{why}: draining; once more to stop at once"
-            );
-            None
-        }
+    let legacy = match host.run(&mut wishes, program, &tell_image).await {
+        Err(signal) => return Ok(Ended::For(at_once(signal))),
+        Ok(None) => return Ok(Ended::For(ExitCode::Ok)),
+        Ok(Some(legacy)) => legacy,
     };
-    let graceful = async {
-        let deadline = Instant::now() + config.defaults.drain;
-        handle.announce_shutdown(if heirlooms.is_some() {
-            StopReason::Restart
-        } else {
-            StopReason::HostShutdown
-        });
-        server.drain(deadline).await;
-        handle.shutdown(deadline).await;
-        server.stop(Instant::now() + THREAD_END).await;
-        let _ = actor.await;
+    let control = match control {
+        Some(control) => Some(control.hand_on().await),
+        None => None,
     };
-    tokio::select! {
-        () = graceful => {}
-        signal = signals.end() => return Ok(Ended::For(at_once(signal))),
-    }
-    let Some(heirlooms) = heirlooms else {
-        tracing::info!(event = "stopped", "stopped");
-        return Ok(Ended::For(ExitCode::Ok));
-    };
-    Ok(Ended::Before(Estate {
-        sockets: heirlooms.hand_on(),
+    let mut left = Estate {
+        sockets: legacy.heirlooms.hand_on(),
+        control,
+        connections: legacy.unheard,
         state: borrowed.hand_on(config, &store),
-    }))
+        restarts: estate.restarts + 1,
+        failed: legacy.failed,
+    };
+    left.limit();
+    Ok(Ended::Before(left))
 }
 
 fn at_once(signal: Signal) -> ExitCode {
@@ -233,7 +180,7 @@ fn at_once(signal: Signal) -> ExitCode {
     signal.code()
 }
 
-fn tell_ready(addresses: &[String], round: FirstRound) {
+fn tell_ready(addresses: &[String], round: FirstRound, restarts: u64) {
     for address in addresses {
         let shown = if address.starts_with("unix:") {
             address.clone()
@@ -246,6 +193,7 @@ fn tell_ready(addresses: &[String], round: FirstRound) {
         event = "ready",
         serving = round.serving,
         refused = round.refused,
+        restarts,
         "ready: {} apps serve, {} artifacts were refused",
         round.serving,
         round.refused,
@@ -299,11 +247,11 @@ impl Drop for BorrowedState {
 }
 
 /// The control socket. The usual place may be another host's; then this one does without.
-fn bind_control(config: &Config) -> Result<Option<Control>, ExitCode> {
+fn bind_control(config: &Config, left: Option<Heirloom>) -> Result<Option<Control>, ExitCode> {
     let Some(place) = &config.control else {
         return Ok(None);
     };
-    match (Control::bind(place), place) {
+    match (Control::bind(place, left), place) {
         (Ok(control), _) => {
             tracing::info!(event = "control", path = %place, "taking commands on {place}");
             Ok(Some(control))
