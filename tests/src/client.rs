@@ -115,15 +115,23 @@ impl Connection {
     /// # Panics
     /// When nobody listens there.
     pub async fn http2(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::try_http2(address).await.unwrap()
+    }
+
+    /// The same where nobody may listen.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub async fn try_http2(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         let local = stream.local_addr().ok();
-        let io = TokioIo::new(stream);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Self {
+        Ok(Self {
             sender: Sender::Http2(sender),
             local,
-        }
+        })
     }
 
     /// Sends a request and awaits the response's head.

@@ -17,6 +17,7 @@ pub mod log;
 pub mod model;
 pub mod module_order;
 pub mod socket;
+pub mod visitors;
 
 pub use client::Connection;
 pub use host::Host;

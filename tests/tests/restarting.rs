@@ -3,10 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
 use replug_tests::{
-    Connection, artifacts,
+    artifacts,
     host::{Host, Site},
+    visitors::Visitors,
 };
 use rustix::process::Signal;
+use serde_json::Value;
 
 const APP: &str = "fixture-probe";
 
@@ -18,6 +20,14 @@ async fn probe(site: &Site, args: &[&str]) -> Host {
 /// Waits until the image number `nth`, from 1, is ready.
 async fn ready(host: &Host, nth: usize) {
     host.nth_event(nth, "ready").await;
+}
+
+/// What its image was left by the one before.
+fn inheritance(host: &Host) -> Value {
+    let env = fs::read_to_string(format!("/proc/{}/environ", host.pid())).unwrap();
+    let mut variables = env.split('\0');
+    let left = variables.find_map(|it| it.strip_prefix("REPLUG_INHERITANCE="));
+    serde_json::from_str(left.expect("an image before")).unwrap()
 }
 
 /// A host of a program of its own, which the test may replace.
@@ -35,40 +45,24 @@ async fn with_a_program(site: &Site) -> (Host, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_the_process_the_port_and_every_request() {
+async fn restarts_under_load_keep_the_process_the_port_and_every_request() {
     let site = Site::new();
     let mut host = probe(&site, &[]).await;
     let pid = host.pid();
-    let address = host.address.clone();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (address, stopped) = (address.clone(), stopped.clone());
-            tokio::spawn(async move {
-                let mut answers = 0_u64;
-                while !*stopped.borrow() {
-                    // A connection for each: none may be refused, or broken off.
-                    let mut connection = Connection::try_http1(&address).await.unwrap();
-                    assert_eq!(connection.text("/").await, "version 1\n");
-                    answers += 1;
-                }
-                answers
-            })
-        })
-        .collect();
+    let visitors = Visitors::start(&host.address, "/", "version 1\n", 2);
     for restart in 1..=10 {
+        visitors.more_answers(50).await;
         let ended = site.ask(&["restart"]).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert_eq!(
-            ended.stdout,
-            format!("process {pid} goes on in a fresh image\n")
-        );
+        let goes_on = format!("process {pid} goes on in a fresh image");
+        assert!(ended.stdout.starts_with(&goes_on), "{ended:?}");
         ready(&host, restart + 1).await;
     }
-    stop.send_replace(true);
-    for client in clients {
-        assert!(client.await.unwrap() > 0);
-    }
+    let visits = visitors.end().await;
+    assert_eq!(visits.failures, Vec::<String>::new());
+    println!("{visits:?}");
+    let cut = host.log.all(|event| event.kind() == "connections-cut");
+    assert!(cut.is_empty(), "{cut:?}");
     assert_eq!(site.status().await["process"]["pid"], pid);
     assert!(host.terminate().await.success());
 }
@@ -117,14 +111,8 @@ async fn an_app_asks_for_the_restart_and_its_state_goes_on_without_a_directory_f
         farewells.contains("generation 1 cleaned up: restart"),
         "{farewells}"
     );
-    let left = |pid: u32| {
-        let args = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        let dir = args
-            .split('\0')
-            .find_map(|arg| arg.strip_prefix("--inherit-state="));
-        PathBuf::from(dir.expect("a directory"))
-    };
-    let dir = left(host.pid());
+    let left = inheritance(&host);
+    let dir = PathBuf::from(left["state"].as_str().expect("a directory"));
     assert!(dir.exists());
     assert!(host.terminate().await.success());
     assert!(!dir.exists(), "{} is left", dir.display());
@@ -195,24 +183,23 @@ async fn a_unix_socket_stays_where_it_is() {
 }
 
 #[tokio::test]
-async fn restarts_leave_no_descriptors_and_no_files() {
+async fn restarts_leave_no_descriptors_no_files_and_no_memory() {
     let site = Site::new();
     let host = probe(&site, &[]).await;
-    // The first restart's check opens some for good (a process's pipes and its watcher).
-    let mut open = 0;
-    for nth in 2..=12 {
+    let mut before = (0, 0);
+    for nth in 2..=22 {
         host.signal(Signal::USR2);
         ready(&host, nth).await;
         host.get("/").await;
         if nth == 3 {
-            open = host.open_files();
+            before = (host.open_files(), host.memory());
         }
     }
-    assert!(
-        host.open_files() <= open + 1,
-        "{} and {open}",
-        host.open_files()
-    );
+    let after = (host.open_files(), host.memory());
+    // A connection of the test's may still be there.
+    assert!(after.0 <= before.0 + 1, "{after:?} and {before:?}");
+    // A fresh image has what it always has; pages that it happens to have touched make the rest.
+    assert!(after.1 <= before.1 + (4 << 20), "{after:?} and {before:?}");
     let areas = fs::read_dir(site.path().join("staging")).unwrap().count();
     assert_eq!(areas, 1);
     let ended = site.ask(&["restart", "--timeout", "0s"]).await;
