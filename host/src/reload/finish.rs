@@ -180,19 +180,13 @@ impl Reloader {
         self.exhausted(path, generation);
     }
 
-    /// Has what the generation that serves tracks watched, and what the operator wants tracked.
-    fn arrange(&self, path: &ArtifactPath, mut tracked: Vec<Tracked>) {
+    /// Has what the generation that serves tracks watched. It was looked at before the load, so that
+    /// no change since then is lost.
+    fn arrange(&self, path: &ArtifactPath, tracked: Vec<Tracked>) {
         let Some(slot) = self.slots.get(path) else {
             return;
         };
         let options = slot.options(&self.config);
-        for glob in &options.track {
-            match Tracked::glob(glob) {
-                Ok(found) => tracked.push(found),
-                // It was looked at when the configuration was read.
-                Err(error) => tracing::error!("{error}"),
-            }
-        }
         for problem in tracked.iter().filter_map(Tracked::problem) {
             tracing::warn!(
                 event = "track-problem",

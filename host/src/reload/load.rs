@@ -188,7 +188,7 @@ async fn start(
     let began = Instant::now();
     let running = setup::run(job, opened.loaded, facts, asking.waiting()).await?;
     let mut asked = asking.finish();
-    asked.tracked.extend(opened.linked);
+    asked.tracked.extend(opened.tracked);
     times.setup_ms = ms(began);
     let facts = Facts {
         app: app.name.clone(),

@@ -28,8 +28,8 @@ pub(super) struct Artifact {
     pub(super) mount: Mount,
     pub(super) digest: Digest,
     fingerprint: Fingerprint,
-    /// What it is linked to, as that is now.
-    linked: Vec<Tracked>,
+    /// What it is linked to, and what the operator wants tracked, as that is now.
+    tracked: Vec<Tracked>,
 }
 
 /// A library that is open.
@@ -37,8 +37,8 @@ pub(super) struct Opened {
     pub(super) loaded: Loaded,
     pub(super) digest: Digest,
     pub(super) fingerprint: Fingerprint,
-    /// What it is linked to, as that was before it was opened.
-    pub(super) linked: Vec<Tracked>,
+    /// What it is linked to, and what the operator wants tracked, as that was before it was opened.
+    pub(super) tracked: Vec<Tracked>,
     pub(super) before: Before,
     pub(super) loaded_ms: f64,
 }
@@ -87,8 +87,14 @@ fn examine(job: &Job, digest: &mut Option<Digest>) -> Result<Artifact, ReloadErr
     }
     let linked = artifact::all_linked(inspected.staged_path(), job.path.as_path());
     let linked = linked.iter().map(|path| Tracked::file_or_directory(path));
+    let globs = job.config.options_of(&name).track.iter();
+    let globs = globs.filter_map(|glob| {
+        // It was looked at when the configuration was read.
+        let found = Tracked::glob(glob).inspect_err(|error| tracing::error!("{error}"));
+        found.ok()
+    });
     Ok(Artifact {
-        linked: linked.collect(),
+        tracked: linked.chain(globs).collect(),
         inspected,
         name,
         mount,
@@ -107,7 +113,7 @@ pub(super) fn open(job: &Job, artifact: Artifact) -> Result<Opened, ReloadError>
         loaded,
         digest: artifact.digest,
         fingerprint: artifact.fingerprint,
-        linked: artifact.linked,
+        tracked: artifact.tracked,
         before,
         loaded_ms: ms(began),
     })

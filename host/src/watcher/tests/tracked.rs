@@ -1,6 +1,9 @@
 //! What belongs to an artifact.
 
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
 
 use super::*;
 use crate::watcher::{Arrangement, Tracked};
@@ -329,5 +332,30 @@ async fn after_random_changes_the_last_state_has_been_reported() {
             assert!(!matches!(event, WatchEvent::Removed(_)), "{event:?}");
         }
         scene.silent_for_long().await;
+    }
+}
+
+#[tokio::test]
+async fn no_file_is_missed_that_comes_at_once_into_a_new_directory() {
+    let mut scene = Scene::new();
+    let library = scene.library_with(&["pages/first.html"]).await;
+    scene.arrange(&library, vec![scene.tracked("pages")]);
+    // While the watcher follows: some are there before their directory is watched, some come in
+    // that very moment, some after it.
+    let mut missing = BTreeSet::new();
+    for number in 0..300 {
+        let file = scene.path(&format!("pages/{number}/a.html"));
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, "1").unwrap();
+        missing.insert(file);
+    }
+    while !missing.is_empty() {
+        let WatchEvent::Tracked { artifact, files } = scene.next().await else {
+            panic!("only tracked files change");
+        };
+        assert_eq!(artifact, library);
+        for file in files {
+            missing.remove(&file);
+        }
     }
 }

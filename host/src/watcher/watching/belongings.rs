@@ -1,6 +1,7 @@
 //! What belongs to artifacts: the files that they track.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,6 +21,8 @@ pub(super) struct Arranged {
     tracked: Vec<Tracked>,
     /// The ways to what is tracked.
     pub(super) routes: Vec<Route>,
+    /// Directories that are tracked, or below one that is, when they were looked for last.
+    directories: BTreeSet<PathBuf>,
 }
 
 impl Arranged {
@@ -55,6 +58,7 @@ impl Watching {
             next_poll: (!poll.is_zero()).then(|| now + poll),
             tracked,
             routes: Vec::new(),
+            directories: BTreeSet::new(),
         };
         let seen: Vec<(PathBuf, Look)> = arranged
             .tracked
@@ -98,10 +102,17 @@ impl Watching {
 
     /// Looks for files and directories that have come, and watches them.
     fn look_for_files(&mut self, path: &ArtifactPath, evidence: Evidence, now: Instant) {
+        // What came into a new directory before that was watched is found by another look.
+        while self.look_once(path, evidence, now) {}
+    }
+
+    /// Whether there is a directory that was not watched before that look.
+    fn look_once(&mut self, path: &ArtifactPath, evidence: Evidence, now: Instant) -> bool {
         let Some(arranged) = self.arranged.get(path) else {
-            return;
+            return false;
         };
         let mut routes = Vec::new();
+        let mut directories = BTreeSet::new();
         let listed: Vec<_> = arranged
             .tracked
             .iter()
@@ -112,8 +123,9 @@ impl Watching {
                 routes.push(self.follow_again(&base, true));
             }
             for dir in listed.directories {
-                if let Ok(dir) = ArtifactPath::new(&dir) {
-                    routes.push(self.follow_again(&dir, true));
+                if let Ok(path) = ArtifactPath::new(&dir) {
+                    routes.push(self.follow_again(&path, true));
+                    directories.insert(dir);
                 }
             }
             for file in listed.files {
@@ -130,9 +142,13 @@ impl Watching {
                 }
             }
         }
-        if let Some(arranged) = self.arranged.get_mut(path) {
-            arranged.routes = routes;
-        }
+        let Some(arranged) = self.arranged.get_mut(path) else {
+            return false;
+        };
+        arranged.routes = routes;
+        let is_new = !directories.is_subset(&arranged.directories);
+        arranged.directories = directories;
+        is_new
     }
 
     /// Something came, went, or was renamed at that path: it may be below something tracked, or on
