@@ -164,7 +164,7 @@ async fn what_changes_between_the_wish_and_the_watch_is_reported() {
     fs::remove_file(scene.path("t/a.html")).unwrap();
     scene.write("later", "1");
     scene.arrange(&library, tracked.to_vec());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     while seen.len() < 4 {
         match scene.next().await {
             WatchEvent::Tracked { artifact, files } if artifact == library => seen.extend(files),
@@ -299,7 +299,7 @@ async fn after_random_changes_the_last_state_has_been_reported() {
     );
     let mut random = fastrand::Rng::with_seed(3);
     for burst in 0..12 {
-        let mut touched = std::collections::BTreeSet::new();
+        let mut touched = BTreeSet::new();
         for step in 0..random.usize(1..8) {
             let name = FILES[random.usize(..FILES.len())];
             let path = scene.path(name);
@@ -315,7 +315,7 @@ async fn after_random_changes_the_last_state_has_been_reported() {
             }
             touched.insert(path);
         }
-        let mut reported = std::collections::BTreeSet::new();
+        let mut reported = BTreeSet::new();
         while !touched.is_subset(&reported) {
             match scene.next().await {
                 WatchEvent::Changed(artifact) => {
