@@ -346,7 +346,8 @@ typedef struct ReplugState {
   struct ReplugFailure failure;
 } ReplugState;
 
-// What the host offers a plugin. Lives as long as the process.
+// What the host offers a plugin. Lives as long as the process. What came with a later version than
+// 1.0 may be null: the host has no such thing.
 typedef struct ReplugHostTable {
   // `size_of::<HostTable>()`
   size_t size;

@@ -5,8 +5,9 @@
 //! - Tables and messages begin with their size in bytes and only grow at the end. Whoever reads
 //!   one looks at the size first; whoever hands out an *out* message sets its size before the
 //!   call, and the other side writes no field beyond it. The small value types ([`Slice`],
-//!   [`Buf`], [`Header`], [`Field`], [`Peer`], [`Waker`], [`Body`], [`Stream`], [`Call`]) have no
-//!   size field: they are frozen for the whole of a major version.
+//!   [`Buf`], [`Header`], [`Field`], [`Peer`], [`Waker`], [`Body`], [`Stream`], [`Call`], [`Task`])
+//!   have no size field: they are frozen for the whole of a major version. So is [`Failure`], which
+//!   stands within other messages.
 //! - Memory is freed by the side that made it, through the release function that comes with it.
 //! - No function of either table may unwind. A panic is caught where it starts and comes back as
 //!   [`PANICKED`] with a [`Failure`].

@@ -7,6 +7,7 @@
 use std::{
     ffi::c_void,
     future::Future,
+    mem,
     pin::Pin,
     ptr,
     sync::Arc,
@@ -216,7 +217,7 @@ unsafe extern "C" fn call(
 /// # Safety
 /// `request.body` must be owned by the caller.
 unsafe fn take_body(request: &mut abi::Request) -> Body {
-    let body = std::mem::replace(&mut request.body, abi::Body::EMPTY);
+    let body = mem::replace(&mut request.body, abi::Body::EMPTY);
     // SAFETY: vouched for by the caller, and taken out.
     unsafe { Body::import(body) }
 }
@@ -258,7 +259,8 @@ unsafe fn read_info(
     // SAFETY: vouched for by the caller.
     let original = unsafe { raw.original_uri.as_bytes() };
     // A host of ABI 1.0 knows of one mount only.
-    let other = if raw.size >= size_of::<abi::Request>() {
+    let since_1_1 = mem::offset_of!(abi::Request, mount) + size_of::<abi::Slice>();
+    let other = if raw.size >= since_1_1 {
         // SAFETY: vouched for by the caller.
         let mount = unsafe { raw.mount.as_bytes() };
         let mount = (mount != facts.mount.as_bytes()).then(|| String::from_utf8_lossy(mount));

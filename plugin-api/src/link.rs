@@ -48,17 +48,18 @@ unsafe impl Send for Link {}
 // SAFETY: as above.
 unsafe impl Sync for Link {}
 
-/// One of the host's functions, if its table has it: an older host's is shorter.
+/// One of the host's functions, if its table has it: an older host's is shorter, and another's may
+/// leave it out.
 macro_rules! function {
     ($link:expr, $name:ident) => {{
-        let end = offset_of!(abi::HostTable, $name) + size_of::<unsafe extern "C" fn()>();
+        let end = offset_of!(abi::HostTable, $name) + size_of::<usize>();
         // SAFETY: each version of the table begins with its size.
         let size = unsafe { (*$link.host).size };
-        if size >= end {
-            // SAFETY: the field is within the table.
-            Ok(unsafe { (*$link.host).$name })
-        } else {
+        if size < end {
             Err(too_old(stringify!($name)))
+        } else {
+            // SAFETY: the field is within the table, and null is a value of it.
+            unsafe { (*$link.host).$name }.ok_or_else(|| left_out(stringify!($name)))
         }
     }};
 }
@@ -68,6 +69,12 @@ fn too_old(name: &str) -> HostError {
         "this host is older than ABI {}.{}, which `{name}` came with; update replug",
         abi::ABI_MAJOR,
         abi::ABI_MINOR
+    ))
+}
+
+fn left_out(name: &str) -> HostError {
+    HostError(format!(
+        "this host has no `{name}`; run the app in one that has"
     ))
 }
 

@@ -11,7 +11,8 @@ use std::ffi::c_void;
 use super::{ABI_MAJOR, ABI_MINOR, END, ERROR, PANICKED, PENDING, PLUGIN_SYMBOL, READY};
 use super::{Buf, Call, Failure, LogRecord, Request, Slice, Status, Stream, Waker};
 
-/// What the host offers a plugin. Lives as long as the process.
+/// What the host offers a plugin. Lives as long as the process. What came with a later version than
+/// 1.0 may be null: the host has no such thing.
 #[repr(C)]
 pub struct HostTable {
     /// `size_of::<HostTable>()`
@@ -27,51 +28,60 @@ pub struct HostTable {
     // plugin's author. What is said to be for setup is refused later.
     /// Has the app reloaded when that file or directory changes: an absolute path, as bytes. For
     /// setup.
-    pub track: unsafe extern "C" fn(context: u64, path: Slice, failure: *mut Failure) -> Status,
+    pub track:
+        Option<unsafe extern "C" fn(context: u64, path: Slice, failure: *mut Failure) -> Status>,
     /// Registers `(kind, key)` with a value, which is JSON, for when this generation serves. For
     /// setup.
-    pub register_entry: unsafe extern "C" fn(
-        context: u64,
-        kind: Slice,
-        key: Slice,
-        value: Slice,
-        failure: *mut Failure,
-    ) -> Status,
+    pub register_entry: Option<
+        unsafe extern "C" fn(
+            context: u64,
+            kind: Slice,
+            key: Slice,
+            value: Slice,
+            failure: *mut Failure,
+        ) -> Status,
+    >,
     /// What is registered under that kind, by all apps: a JSON array of objects with `key`, `value`
     /// and `owners`, in the order of first registration. The caller owns what it gets.
-    pub registrations: unsafe extern "C" fn(
-        context: u64,
-        kind: Slice,
-        list: *mut Buf,
-        failure: *mut Failure,
-    ) -> Status,
+    pub registrations: Option<
+        unsafe extern "C" fn(
+            context: u64,
+            kind: Slice,
+            list: *mut Buf,
+            failure: *mut Failure,
+        ) -> Status,
+    >,
     /// [`READY`] as soon as the registry's version is not `seen`: `version` is filled. [`PENDING`]
     /// keeps a clone of `waker`, one for each waiter `id` that a generation makes up for itself.
-    pub poll_registry: unsafe extern "C" fn(
-        context: u64,
-        id: u64,
-        seen: u64,
-        waker: *const Waker,
-        version: *mut u64,
-    ) -> Status,
+    pub poll_registry: Option<
+        unsafe extern "C" fn(
+            context: u64,
+            id: u64,
+            seen: u64,
+            waker: *const Waker,
+            version: *mut u64,
+        ) -> Status,
+    >,
     /// The waiter of that number waits no more.
-    pub leave_registry: unsafe extern "C" fn(context: u64, id: u64),
+    pub leave_registry: Option<unsafe extern "C" fn(context: u64, id: u64)>,
     /// Has [`PluginTable::run_schedule`] called by that name each time so many milliseconds have
     /// passed, while this generation serves. For setup.
-    pub schedule: unsafe extern "C" fn(
-        context: u64,
-        name: Slice,
-        every_ms: u64,
-        failure: *mut Failure,
-    ) -> Status,
+    pub schedule: Option<
+        unsafe extern "C" fn(
+            context: u64,
+            name: Slice,
+            every_ms: u64,
+            failure: *mut Failure,
+        ) -> Status,
+    >,
     /// What the generation before saved. Blocks while that finishes its requests; from then on
     /// requests wait until setup ends. [`READY`]: `state` is filled. [`END`]: there is none. For
     /// setup.
-    pub previous_state: unsafe extern "C" fn(context: u64, state: *mut State) -> Status,
+    pub previous_state: Option<unsafe extern "C" fn(context: u64, state: *mut State) -> Status>,
     /// Has the app reloaded, though its file be the same. Returns at once.
-    pub request_reload: unsafe extern "C" fn(context: u64),
+    pub request_reload: Option<unsafe extern "C" fn(context: u64)>,
     /// Has the whole host replace itself. Returns at once.
-    pub request_restart: unsafe extern "C" fn(context: u64),
+    pub request_restart: Option<unsafe extern "C" fn(context: u64)>,
 }
 
 /// An app's state, on its way from one generation to the next. The caller hands it in empty.

@@ -1,17 +1,18 @@
 //! What plugins ask of their host, and what the host asks of them besides answers.
 
 use std::{
-    future::pending,
+    future::{Future as _, pending},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
-use replug_plugin::{BoxError, Reason, Setup, abi};
+use replug_plugin::{BoxError, HostError, Reason, Setup, abi};
 
 use crate::{
     asked::{asked, change_the_registry},
@@ -86,22 +87,60 @@ fn what_the_host_refuses_is_an_error_with_its_reason() {
     App::start_as(plugin!(app), 10).unwrap().stop();
 }
 
+/// All that a host may be without, each with what it comes to there.
+fn ask_for_everything(setup: &mut Setup) -> Vec<(&'static str, HostError)> {
+    let mut registry = setup.registry();
+    let tick = || async {};
+    let mut changed = Box::pin(registry.changed());
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(changed) = changed.as_mut().poll(&mut context) else {
+        panic!("it waits")
+    };
+    let every = Duration::from_secs(1);
+    vec![
+        ("track", setup.track("/x").unwrap_err()),
+        ("register_entry", setup.register("k", "x", 1).unwrap_err()),
+        ("register_entry", setup.route("/x").unwrap_err()),
+        ("schedule", setup.schedule("x", every, tick).unwrap_err()),
+        ("previous_state", setup.previous_state().unwrap_err()),
+        ("request_reload", setup.request_reload().unwrap_err()),
+        ("request_restart", setup.request_restart().unwrap_err()),
+        (
+            "registrations",
+            setup.registry().registrations("k").unwrap_err(),
+        ),
+        ("poll_registry", changed.unwrap_err()),
+    ]
+}
+
 #[test]
 fn a_host_of_the_first_abi_is_told_apart_and_the_app_runs_there() {
     fn app(setup: &mut Setup) -> Router {
-        for error in [
-            setup.track("/x").unwrap_err(),
-            setup.register("k", "x", 1).unwrap_err(),
-            setup.previous_state().unwrap_err(),
-            setup.request_restart().unwrap_err(),
-            setup.registry().registrations("k").unwrap_err(),
-        ] {
-            assert!(error.to_string().contains("older than ABI 1.1"), "{error}");
+        for (name, error) in ask_for_everything(setup) {
+            let error = error.to_string();
+            assert!(
+                error.contains("older than ABI 1.1") && error.contains(name),
+                "{error}"
+            );
         }
         Router::new().route("/", get(async || "old"))
     }
     let app = App::start_in_old_host(plugin!(app)).unwrap();
     assert_eq!(app.get("/").wait().unwrap().body.text(), "old");
+    app.stop();
+}
+
+#[test]
+fn what_a_host_leaves_out_of_its_table_is_an_error_and_no_call() {
+    fn app(setup: &mut Setup) -> Router {
+        for (name, error) in ask_for_everything(setup) {
+            let expected = format!("this host has no `{name}`; run the app in one that has");
+            assert_eq!(error.to_string(), expected);
+        }
+        Router::new().route("/", get(async || "sparse"))
+    }
+    let app = App::start_in_sparse_host(plugin!(app)).unwrap();
+    assert_eq!(app.get("/").wait().unwrap().body.text(), "sparse");
     app.stop();
 }
 

@@ -56,6 +56,11 @@ impl App {
         Self::start_in(&OLD_HOST, table, "{}", CONTEXT)
     }
 
+    /// The same in a host that leaves out what it may.
+    pub(crate) fn start_in_sparse_host(table: abi::PluginTable) -> Result<Self, Failed> {
+        Self::start_in(&SPARSE_HOST, table, "{}", CONTEXT)
+    }
+
     /// The same with a number of its own with the host.
     pub(crate) fn start_as(table: abi::PluginTable, context: u64) -> Result<Self, Failed> {
         Self::start_in(&HOST, table, "{}", context)
@@ -255,21 +260,35 @@ static HOST: abi::HostTable = abi::HostTable {
     abi_major: abi::ABI_MAJOR,
     abi_minor: abi::ABI_MINOR,
     log,
-    track: asked::track,
-    register_entry: asked::register_entry,
-    registrations: asked::registrations,
-    poll_registry: asked::poll_registry,
-    leave_registry: asked::leave_registry,
-    schedule: asked::schedule,
-    previous_state: asked::previous_state,
-    request_reload: asked::request_reload,
-    request_restart: asked::request_restart,
+    track: Some(asked::track),
+    register_entry: Some(asked::register_entry),
+    registrations: Some(asked::registrations),
+    poll_registry: Some(asked::poll_registry),
+    leave_registry: Some(asked::leave_registry),
+    schedule: Some(asked::schedule),
+    previous_state: Some(asked::previous_state),
+    request_reload: Some(asked::request_reload),
+    request_restart: Some(asked::request_restart),
 };
 
 /// A host of ABI 1.0: its table ends where that of 1.1 goes on.
 static OLD_HOST: abi::HostTable = abi::HostTable {
     size: std::mem::offset_of!(abi::HostTable, track),
     abi_minor: 0,
+    ..HOST
+};
+
+/// A host that speaks ABI 1.1, and has nothing of what that came with.
+static SPARSE_HOST: abi::HostTable = abi::HostTable {
+    track: None,
+    register_entry: None,
+    registrations: None,
+    poll_registry: None,
+    leave_registry: None,
+    schedule: None,
+    previous_state: None,
+    request_reload: None,
+    request_restart: None,
     ..HOST
 };
 
