@@ -46,6 +46,20 @@ impl CallError {
             Self::Failed(caught.message)
         }
     }
+
+    /// The same where the plugin was to hand something out that is polled, and did not.
+    ///
+    /// # Safety
+    /// As for [`CallError::adopt`].
+    pub(super) unsafe fn of_no_call(status: abi::Status, failure: abi::Failure) -> Self {
+        // SAFETY: handed on to the caller.
+        match unsafe { Self::adopt(status, failure) } {
+            Self::Failed(_) if status == abi::READY => {
+                Self::Failed("it says that it has begun, and hands nothing out".to_owned())
+            }
+            error => error,
+        }
+    }
 }
 
 /// A response's body: the plugin's, polled by the host. Keeps its owner `O`, which has the plugin,

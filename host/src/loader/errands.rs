@@ -120,14 +120,14 @@ impl Plugin {
         let name = abi::Slice::lend(name.as_bytes());
         // SAFETY: the ABI: the app is running, and all messages live through the call.
         let status = unsafe { run(running.app.0, name, &raw mut raw, &raw mut failure) };
-        if status == abi::READY {
+        if status == abi::READY && !raw.table.is_null() {
             return Ok(Task {
                 raw: RawTask(raw),
                 owner: Arc::clone(owner),
             });
         }
         // SAFETY: filled by the plugin for us.
-        Err(unsafe { CallError::adopt(status, failure) })
+        Err(unsafe { CallError::of_no_call(status, failure) })
     }
 }
 

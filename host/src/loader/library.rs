@@ -34,6 +34,12 @@ pub enum LoadError {
     /// Its table is missing.
     #[error("it exports no `{}`", abi::PLUGIN_SYMBOL)]
     Symbol(String),
+    /// A function is missing in its table.
+    #[error("its table has null in the place of `{function}`")]
+    Function {
+        /// Its name.
+        function: &'static str,
+    },
     /// Its table is smaller than that of its ABI version.
     #[error("its table is {found} bytes long, and ABI {major}.0 begins with {expected}",
         major = abi::ABI_MAJOR)]
@@ -62,6 +68,7 @@ impl LoadError {
             Self::Symbol(_) | Self::Table { .. } => {
                 "rebuild it with the replug-plugin crate of this version"
             }
+            Self::Function { .. } => "have its table name a function for each that ABI 1.0 has",
         }
     }
 }
@@ -168,11 +175,31 @@ fn find_table(handle: &Handle) -> Result<abi::PluginTable, LoadError> {
         });
     }
     let mut table = MaybeUninit::<abi::PluginTable>::zeroed();
-    let bytes = size.min(size_of::<abi::PluginTable>());
+    // Whole functions: a half of one would be no address.
+    let bytes = size.min(size_of::<abi::PluginTable>()) & !(size_of::<usize>() - 1);
     // SAFETY: the table says that it is at least so long, and it is a static of the library's.
     unsafe { ptr::copy_nonoverlapping(found.cast::<u8>(), table.as_mut_ptr().cast(), bytes) };
-    // SAFETY: what may not be null is within the first version's part, which was copied.
+    if let Some((function, _)) = needed().into_iter().find(|(_, offset)| {
+        // SAFETY: the offset is a function's, which is as long as an address, in the table.
+        let place = unsafe { table.as_ptr().byte_add(*offset) };
+        // SAFETY: it was copied, or is zero; and the table is aligned for it.
+        unsafe { place.cast::<usize>().read() == 0 }
+    }) {
+        return Err(LoadError::Function { function });
+    }
+    // SAFETY: what may not be null was copied, and is not.
     Ok(unsafe { table.assume_init() })
+}
+
+/// The functions that no table may leave out, and where they stand.
+fn needed() -> [(&'static str, usize); 5] {
+    [
+        ("setup", offset_of!(abi::PluginTable, setup)),
+        ("call", offset_of!(abi::PluginTable, call)),
+        ("upgrade", offset_of!(abi::PluginTable, upgrade)),
+        ("shutdown", offset_of!(abi::PluginTable, shutdown)),
+        ("stop", offset_of!(abi::PluginTable, stop)),
+    ]
 }
 
 pub(super) fn error_text(error: libloading::Error) -> String {

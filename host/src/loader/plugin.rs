@@ -132,13 +132,13 @@ impl Plugin {
             // SAFETY: the ABI: the app is running, and all messages live through the call.
             unsafe { (table.call)(running.app.0, message, &raw mut raw, &raw mut failure) }
         });
-        if status == abi::READY {
+        if status == abi::READY && !raw.table.is_null() {
             // SAFETY: filled by the plugin for us. The owner lent it for as long as the owner is
             // borrowed, and it stays where it is, unchanged, while we have a share of it.
             return Ok(unsafe { Call::new(raw, Arc::clone(owner), keep) });
         }
         // SAFETY: filled by the plugin for us.
-        Err(unsafe { CallError::adopt(status, failure) })
+        Err(unsafe { CallError::of_no_call(status, failure) })
     }
 
     /// Hands it an upgrade request's connection: HTTP/1.1 is spoken on the other end of `io`,
