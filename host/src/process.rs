@@ -33,6 +33,7 @@ use std::{
 };
 
 mod aborts;
+mod clocks;
 mod contained;
 mod descriptors;
 mod destructors;

@@ -66,6 +66,20 @@ async fn what_plugins_changed_of_the_process_does_not_outlive_the_image() {
 }
 
 #[tokio::test]
+async fn a_clock_that_a_plugin_has_started_does_not_end_the_next_image() {
+    let site = Site::new();
+    site.install("leaver", &artifacts::library("fixture-leaver"));
+    let host = site.serve_library("leaver", &[]).await;
+    // Its signal has a handler in this image, and its default in the next.
+    host.get("/leave/alarm").await;
+    let ended = site.ask(&["restart"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    host.nth_event(2, "ready").await;
+    let ended = site.ask(&["restart"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_descriptor_that_was_there_from_the_start_stays() {
     let site = Site::new();
     site.install("probe", &artifacts::probe(1));

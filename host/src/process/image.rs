@@ -25,7 +25,7 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit, umask},
 };
 
-use super::{inherited, signals};
+use super::{clocks, inherited, signals};
 
 /// What a process was started with.
 #[derive(Clone, Debug)]
@@ -133,10 +133,12 @@ impl Origin {
         let result = self.leave_open(&keep);
         let failed = result.map(|()| {
             let undo = signals::prepare_for_exec(&self.ignored);
+            let running = clocks::stop();
             let blocked = block(Some(self.blocked));
             let error = execve(&path, &args, &env);
             block(Some(blocked));
             undo.put_back();
+            clocks::go_on(running);
             error
         });
         for kept in &keep {
