@@ -122,6 +122,7 @@ impl Registry {
         name: &str,
         value: &Value,
     ) -> Result<(), RegisterError> {
+        check_name("the name of a schedule", name)?;
         self.put(by, SCHEDULE, &format!("{}/{name}", by.app), value)
     }
 
@@ -132,8 +133,8 @@ impl Registry {
         key: &str,
         value: &Value,
     ) -> Result<(), RegisterError> {
-        check_name("kind", kind)?;
-        check_name("key", key)?;
+        check_name("a kind", kind)?;
+        check_name("a key", key)?;
         let name = Name {
             kind: kind.to_owned(),
             key: key.to_owned(),
@@ -340,6 +341,6 @@ fn check_name(what: &'static str, name: &str) -> Result<(), RegisterError> {
     }
     Err(RegisterError::Name {
         what,
-        name: name.chars().take(40).collect(),
+        name: name.chars().take(40).flat_map(char::escape_debug).collect(),
     })
 }

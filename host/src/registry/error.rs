@@ -34,14 +34,14 @@ pub enum RegisterError {
         /// The key.
         key: String,
     },
-    /// A kind or a key cannot be one.
+    /// A kind, a key or a schedule's name cannot be one.
     #[error(
-        "`{name}` cannot be a {what}: give it 1 to {NAME_BYTES} bytes, without control characters"
+        "`{name}` cannot be {what}: give it 1 to {NAME_BYTES} bytes, without control characters"
     )]
     Name {
-        /// `kind` or `key`.
+        /// What it was to be.
         what: &'static str,
-        /// The name, or its beginning.
+        /// The name, or its beginning, with control characters spelled out.
         name: String,
     },
     /// A value is too long.

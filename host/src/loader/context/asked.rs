@@ -44,6 +44,12 @@ unsafe fn text(slice: abi::Slice) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| "a text is not UTF-8".to_owned())
 }
 
+/// The beginning of a text that may be anything.
+fn shown(text: &str) -> String {
+    let beginning = text.chars().take(40);
+    beginning.flat_map(char::escape_debug).collect()
+}
+
 pub(super) unsafe extern "C" fn track(
     context: u64,
     path: abi::Slice,
@@ -72,7 +78,7 @@ pub(super) unsafe extern "C" fn register_entry(
         // SAFETY: as above.
         let value = unsafe { value.as_bytes() };
         let value = serde_json::from_slice(value)
-            .map_err(|error| format!("the value of {kind} `{key}` is no JSON: {error}"))?;
+            .map_err(|error| format!("the value of `{}` is no JSON: {error}", shown(&key)))?;
         owner.services.register(&kind, &key, &value)
     })
 }
