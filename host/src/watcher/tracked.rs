@@ -172,7 +172,9 @@ impl Tracked {
                 "{base} is not there; it is watched, and counts when it comes"
             ));
         }
-        let first = files.iter().find_map(|path| {
+        // Opening what is no file may wait for ever (a FIFO), or do something (a device).
+        let is_file = |path: &&PathBuf| fs::metadata(path).is_ok_and(|found| found.is_file());
+        let first = files.iter().filter(is_file).find_map(|path| {
             let error = fs::File::open(path).err()?;
             Some(format!("cannot read {}: {error}", path.display()))
         });
