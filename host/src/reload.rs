@@ -61,6 +61,7 @@ use cause::Cause;
 use event::{Event, Shutdown};
 use first_round::FirstRoundState;
 use retiring::Retiring;
+use services::Wish;
 use slot::{Old, Place, Slot, Work};
 use timetable::Timetable;
 
@@ -98,7 +99,7 @@ pub struct Parts {
     /// Where apps' state is kept.
     pub store: Arc<StateStore>,
     /// Where apps' wish for another process image goes.
-    pub restart: mpsc::UnboundedSender<AppName>,
+    pub restart: mpsc::Sender<AppName>,
 }
 
 /// The actor's state.
@@ -129,7 +130,7 @@ pub struct Reloader {
     /// Why all apps end, once they do.
     end_reason: StopReason,
     /// Where the wish for another process image goes.
-    restart: mpsc::UnboundedSender<AppName>,
+    restart: mpsc::Sender<AppName>,
 }
 
 #[derive(Debug)]
@@ -240,8 +241,8 @@ impl Reloader {
                 stood,
             } => self.stood(&path, serial, *stood),
             Event::Called { path, name, well } => self.called(&path, &name, well),
-            Event::AppAsked(path) => self.app_asked(&path),
-            Event::Restart { app } => self.restart_asked(&app),
+            Event::AppAsked { path, serial, wish } => self.app_asked(&path, serial, wish),
+            Event::Restart { app, wish } => self.restart_asked(&app, wish),
             Event::Wanted(path) => self.wanted(&path),
             Event::SecondLook(path) => self.look_again(&path),
             Event::Left(leftover) => self.unload(*leftover),
@@ -266,9 +267,10 @@ impl Reloader {
         }
     }
 
-    fn restart_asked(&self, app: &AppName) {
-        // Nobody listens when the host ends anyway.
-        let _ = self.restart.send(app.clone());
+    fn restart_asked(&self, app: &AppName, wish: Wish) {
+        // Where one is wished for already, or the host ends anyway, it need not be told.
+        let _ = self.restart.try_send(app.clone());
+        drop(wish);
     }
 
     fn announce(&mut self, reason: StopReason) {

@@ -30,8 +30,11 @@ impl HostHandle {
     /// Has the app reloaded, though its file be the same. Returns at once; this generation goes on
     /// until the next one serves.
     ///
+    /// Heard once a second at the most: what is asked for in between is put off. A generation that
+    /// has been replaced is not heard.
+    ///
     /// # Errors
-    /// When the host is too old to know of it.
+    /// When the host is too old to know of it, or leaves it out.
     pub fn request_reload(&self) -> Result<(), HostError> {
         match &self.0 {
             Way::Host(link) => link.request_reload(),
@@ -42,8 +45,11 @@ impl HostHandle {
     /// Has the whole host replace itself by a fresh process image, with its listeners kept. Returns
     /// at once.
     ///
+    /// In the ten seconds after a restart, or after one was refused, it is put off. Asked for in the
+    /// setup with which a host starts it comes to nothing: there is no image that would be fresher.
+    ///
     /// # Errors
-    /// When the host is too old to know of it.
+    /// When the host is too old to know of it, or leaves it out.
     pub fn request_restart(&self) -> Result<(), HostError> {
         match &self.0 {
             Way::Host(link) => link.request_restart(),

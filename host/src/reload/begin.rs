@@ -27,6 +27,7 @@ impl Reloader {
         };
         slot.held = hold.is_some();
         self.serial += 1;
+        slot.newest = self.serial;
         let loading = Loading {
             cause: cause.clone(),
             serial: self.serial,

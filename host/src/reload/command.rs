@@ -1,12 +1,15 @@
 //! What can be asked of the actor while it runs.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Reloader,
     cause::Cause,
     event::{Event, Handle},
+    services::Wish,
     slot::{Asker, Slot, Work},
     status::{HistoryStatus, Status},
 };
@@ -14,6 +17,10 @@ use crate::{
     id::{ArtifactPath, Digest},
     loader::Registered,
 };
+
+/// At least so much time passes between two reloads that an app asks for itself: one whose setup
+/// does so would be loaded without end.
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// What is to be done with an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,11 +203,32 @@ impl Reloader {
         }
     }
 
-    /// The app itself wants to be reloaded.
-    pub(super) fn app_asked(&mut self, path: &ArtifactPath) {
+    /// A generation of the app wants it to be reloaded.
+    pub(super) fn app_asked(&mut self, path: &ArtifactPath, serial: u64, wish: Wish) {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
+        if !slot.may_ask(serial) {
+            tracing::debug!(path = %path, "a generation that has been replaced asks for a reload");
+            return;
+        }
+        let now = Instant::now();
+        if let Some(due) = slot
+            .asked
+            .map(|last| last + BETWEEN)
+            .filter(|due| *due > now)
+        {
+            tracing::warn!(
+                event = "asks-often",
+                app = slot.name().map(crate::id::AppName::as_str),
+                path = %path,
+                remedy = "have it ask when something has changed, and not at each setup",
+                "it asks for a reload again within {BETWEEN:?}; that is put off",
+            );
+            let path = path.clone();
+            return self.tell_later(due, Event::AppAsked { path, serial, wish });
+        }
+        slot.asked = Some(now);
         if let Work::Loading(loading) = &mut slot.work {
             loading.again = loading.again.take().max(Some(Cause::App));
             return;

@@ -14,6 +14,7 @@ use super::{
     pause::Stood,
     retire::Outcome,
     retiring::Retiring,
+    services::Wish,
     status::{HistoryStatus, Status},
 };
 use crate::{
@@ -56,10 +57,14 @@ pub(super) enum Event {
         name: String,
         well: bool,
     },
-    /// An app wants to be reloaded.
-    AppAsked(ArtifactPath),
+    /// The generation of that load wants its app to be reloaded.
+    AppAsked {
+        path: ArtifactPath,
+        serial: u64,
+        wish: Wish,
+    },
     /// An app wants the host to replace itself.
-    Restart { app: AppName },
+    Restart { app: AppName, wish: Wish },
     /// A request waits for an app that nobody loads.
     Wanted(ArtifactPath),
     /// A file that was not whole has had time to become so.

@@ -164,6 +164,9 @@ async fn load(
     ));
     let started = start(&job, app, opened, &asking, times).await;
     if started.is_err() {
+        // First, so that a setup that was given up, and goes on, registers nothing any more: that
+        // would stand in other apps' way for ever.
+        asking.finish();
         job.registry.discard(&claimant);
     }
     started

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,27 @@ pub(super) struct Asking {
     state: Mutex<Option<Handed>>,
     /// Whether the generation before is being waited for.
     waiting: watch::Sender<bool>,
+    reload: Arc<AtomicBool>,
+    restart: Arc<AtomicBool>,
+}
+
+/// A generation's wish, on its way. As long as it is, the same wish is no other: one that wishes in
+/// a loop does not fill the host's memory.
+#[derive(Debug)]
+pub(super) struct Wish(Arc<AtomicBool>);
+
+impl Wish {
+    /// `None`: there is one on its way.
+    fn new(under_way: &Arc<AtomicBool>) -> Option<Self> {
+        let is_new = !under_way.swap(true, Ordering::AcqRel);
+        is_new.then(|| Self(Arc::clone(under_way)))
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// What an app has asked for while it was set up.
@@ -68,6 +92,8 @@ impl Asking {
             setup: Mutex::new(Some(Asked::default())),
             state: Mutex::default(),
             waiting: watch::channel(false).0,
+            reload: Arc::default(),
+            restart: Arc::default(),
         }
     }
 
@@ -171,13 +197,22 @@ impl Services for Asking {
     }
 
     fn request_reload(&self) {
-        let _ = self.sender.send(Event::AppAsked(self.path.clone()));
+        if let Some(wish) = Wish::new(&self.reload) {
+            let _ = self.sender.send(Event::AppAsked {
+                path: self.path.clone(),
+                serial: self.claimant.serial,
+                wish,
+            });
+        }
     }
 
     fn request_restart(&self) {
-        let _ = self.sender.send(Event::Restart {
-            app: self.claimant.app.clone(),
-        });
+        if let Some(wish) = Wish::new(&self.restart) {
+            let _ = self.sender.send(Event::Restart {
+                app: self.claimant.app.clone(),
+                wish,
+            });
+        }
     }
 }
 

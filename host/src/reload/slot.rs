@@ -129,6 +129,10 @@ pub(super) struct Slot {
     pub(super) waiting: Vec<Asker>,
     /// Who asked while a load was under way, and waits for the next.
     pub(super) waiting_for_next: Vec<Asker>,
+    /// The serial of the newest load.
+    pub(super) newest: u64,
+    /// When the app was last reloaded because it asked for that.
+    pub(super) asked: Option<Instant>,
     /// When a fresh generation was last made because of the memory limit.
     pub(super) renewed: Option<Instant>,
     /// The generation that turns requests away until the next one is due.
@@ -165,6 +169,8 @@ impl Slot {
             refusal: None,
             waiting: Vec::new(),
             waiting_for_next: Vec::new(),
+            newest: 0,
+            asked: None,
             renewed: None,
             turning_away: None,
             loaded: None,
@@ -241,6 +247,22 @@ impl Slot {
 
     pub(super) fn live_generation(&self) -> Option<GenerationId> {
         self.live.as_ref().map(|live| live.lease.id)
+    }
+
+    /// Whether the generation of that load may still ask for another: it serves, or stands aside
+    /// for one, or none has been begun since it was.
+    pub(super) fn may_ask(&self, serial: u64) -> bool {
+        let stands_aside = match &self.work {
+            Work::Loading(loading) => match &loading.old {
+                Old::Paused(paused, _) => paused.facts().load == serial,
+                // Which one that is, a task knows.
+                Old::Pausing => true,
+                Old::Serves | Old::Stopped(_) => false,
+            },
+            Work::Idle => false,
+        };
+        let serves = self.live.as_ref().map(|live| live.lease.load);
+        stands_aside || self.newest == serial || serves == Some(serial)
     }
 
     /// The digest of what serves.

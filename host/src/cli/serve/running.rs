@@ -113,6 +113,7 @@ impl Running {
                         "{who} wants a restart, which is refused; serving on",
                     );
                     let remedy = remedy.to_owned();
+                    wishes.put_apps_off();
                     wishes.answer(&HostAnswer::Refused { reason, remedy });
                 }
             }

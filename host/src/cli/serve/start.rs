@@ -75,7 +75,8 @@ pub(super) async fn start(
     let store =
         StateStore::open(state_dir).map_err(|error| cannot_start(&error, error.remedy()))?;
     let store = Arc::new(store);
-    let (restart, apps) = mpsc::unbounded_channel();
+    // Room for one: that there is a wish is all that matters.
+    let (restart, apps) = mpsc::channel(1);
     let (mut reloader, handle) = Reloader::new(Parts {
         config: Arc::clone(config),
         router: Arc::clone(&router),
@@ -98,7 +99,7 @@ pub(super) async fn start(
     let wanted = wanted(config, &mut reloader)?;
     let (tell, told) = oneshot::channel();
     let actor = tokio::spawn(reloader.run(wanted, tell));
-    let mut wishes = Wishes::new(signals, commands, apps);
+    let mut wishes = Wishes::new(signals, commands, apps, estate.restarts > 0);
     let round = tokio::select! {
         round = told => round.map_err(|_| ExitCode::Failure)?,
         end = wishes.end() => {

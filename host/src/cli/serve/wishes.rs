@@ -1,12 +1,21 @@
 //! What a running host is wished to do as a whole: by signals, commands and apps.
 
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use super::signals::{Signal, Signals};
 use crate::{
     admin::{HostAnswer, HostRequest},
     id::AppName,
 };
+
+/// An image that is there because of a restart, or has refused one, goes on for so long at least, as
+/// far as apps have a say: one that wants a restart at each setup would have one after the other.
+const AT_LEAST: Duration = Duration::from_secs(10);
 
 /// What a host is to do.
 #[derive(Debug)]
@@ -46,49 +55,92 @@ impl std::fmt::Display for Asker {
 pub(super) struct Wishes {
     signals: Signals,
     commands: mpsc::UnboundedReceiver<HostRequest>,
-    apps: mpsc::UnboundedReceiver<AppName>,
+    apps: mpsc::Receiver<AppName>,
+    /// From when on apps' wishes for a restart are heard.
+    apps_from: Instant,
+    /// One that came before.
+    put_off: Option<AppName>,
     waiting: Vec<oneshot::Sender<HostAnswer>>,
     /// What a restart that is asked for now is told; `None`: that will be known later.
     answer: Option<HostAnswer>,
 }
 
 impl Wishes {
+    /// `restarted`: there was an image before.
     pub(super) fn new(
         signals: Signals,
         commands: mpsc::UnboundedReceiver<HostRequest>,
-        apps: mpsc::UnboundedReceiver<AppName>,
+        apps: mpsc::Receiver<AppName>,
+        restarted: bool,
     ) -> Self {
+        let now = Instant::now();
         Self {
             signals,
             commands,
             apps,
+            apps_from: if restarted { now + AT_LEAST } else { now },
+            put_off: None,
             waiting: Vec::new(),
             answer: None,
         }
     }
 
-    /// The next one.
+    /// The next one. Cancel-safe.
     pub(super) async fn next(&mut self) -> Wish {
-        tokio::select! {
-            signal = self.signals.next() => match signal {
-                Signal::Terminate | Signal::Interrupt => {
-                    Wish::End(End::Stop(Asker::Signal(signal)))
-                }
-                Signal::Quit => Wish::End(End::AtOnce(signal)),
-                Signal::Restart => Wish::Restart(Asker::Signal(signal)),
-            },
-            Some(command) = self.commands.recv() => match command {
-                HostRequest::Stop => Wish::End(End::Stop(Asker::Command)),
-                HostRequest::Restart(reply) => {
-                    match &self.answer {
-                        None => self.waiting.push(reply),
-                        Some(answer) => drop(reply.send(answer.clone())),
+        loop {
+            let is_early = self.put_off.is_some();
+            tokio::select! {
+                signal = self.signals.next() => return match signal {
+                    Signal::Terminate | Signal::Interrupt => {
+                        Wish::End(End::Stop(Asker::Signal(signal)))
                     }
-                    Wish::Restart(Asker::Command)
+                    Signal::Quit => Wish::End(End::AtOnce(signal)),
+                    Signal::Restart => Wish::Restart(Asker::Signal(signal)),
+                },
+                Some(command) = self.commands.recv() => return self.command(command),
+                Some(app) = self.apps.recv(), if !is_early => match self.early() {
+                    false => return Wish::Restart(Asker::App(app)),
+                    true => self.put_off(app),
+                },
+                () = sleep_until(self.apps_from), if is_early => {
+                    if let Some(app) = self.put_off.take() {
+                        return Wish::Restart(Asker::App(app));
+                    }
                 }
-            },
-            Some(app) = self.apps.recv() => Wish::Restart(Asker::App(app)),
+            }
         }
+    }
+
+    fn command(&mut self, command: HostRequest) -> Wish {
+        match command {
+            HostRequest::Stop => Wish::End(End::Stop(Asker::Command)),
+            HostRequest::Restart(reply) => {
+                match &self.answer {
+                    None => self.waiting.push(reply),
+                    Some(answer) => drop(reply.send(answer.clone())),
+                }
+                Wish::Restart(Asker::Command)
+            }
+        }
+    }
+
+    /// What apps wished for cannot be: not again at once.
+    pub(super) fn put_apps_off(&mut self) {
+        self.apps_from = Instant::now() + AT_LEAST;
+    }
+
+    fn early(&self) -> bool {
+        Instant::now() < self.apps_from
+    }
+
+    fn put_off(&mut self, app: AppName) {
+        tracing::warn!(
+            event = "restart-put-off",
+            app = app.as_str(),
+            remedy = "have it ask when something has changed, and not at each setup",
+            "it asks for another restart within {AT_LEAST:?}; that is put off",
+        );
+        self.put_off = Some(app);
     }
 
     /// The next one that ends the host. Who wants a restart meanwhile has it, or waits to be told.
