@@ -149,6 +149,14 @@ pub fn c_plugin() -> Artifact {
     PLAIN.clone()
 }
 
+/// A plugin in C that asks its host for nonsense. `oddity`: what is odd about it besides; see
+/// `tests/c/odd.c`.
+#[must_use]
+pub fn odd_plugin(oddity: &str) -> Artifact {
+    let oddity = format!("-D{oddity}");
+    compile("cc", &["-std=gnu11", "-pthread", &oddity, "odd.c"])
+}
+
 /// The same with a part in C++ that has unique symbols. Linked without rustc, which exports no
 /// symbols from a `cdylib` but Rust's own.
 #[must_use]
