@@ -11,7 +11,7 @@ use replug_tests::{
 };
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, app::REGISTERED};
 
 /// The chat's page, as it is in its sources.
 const PAGE: &str = include_str!("../../../sample-plugins/chat/src/page.html");
@@ -33,6 +33,8 @@ pub(super) struct Client {
     address: String,
     number: usize,
     asked: u64,
+    /// What the last count was that it was told.
+    counted: u64,
     line: Option<Line>,
 }
 
@@ -49,6 +51,7 @@ impl Client {
             address: address.to_owned(),
             number,
             asked: 0,
+            counted: 0,
             line: None,
         }
     }
@@ -76,6 +79,7 @@ impl Client {
             Line::Grpc(greeter) => greet(greeter, &name).await,
             Line::Http(http) => match self.app {
                 App::Probe => ask_version(http, newest).await.map(|_| 1),
+                App::Asking => ask_all(http, newest, &mut self.counted).await,
                 App::Counter => count(http).await,
                 App::Chat => chat(http, &self.address, &name).await,
                 App::Todo => keep_an_item(http, &name).await,
@@ -96,6 +100,32 @@ async fn greet(greeter: &mut Greeter, name: &str) -> Result<u64, Failure> {
         return Err(failed("greet", &greeting));
     }
     Ok(1)
+}
+
+/// The version, the count, which goes over from one generation to the next and so never comes down,
+/// and what is registered.
+async fn ask_all(
+    http: &mut Connection,
+    newest: &AtomicU64,
+    counted: &mut u64,
+) -> Result<u64, Failure> {
+    ask_version(http, newest).await?;
+    let answer = exchange(http, "POST", "/count", "").await?;
+    let count = answer.text.trim_end().parse().unwrap_or_default();
+    if answer.status != 200 || count <= *counted {
+        return Err(failed(&format!("no count after {counted}"), &answer));
+    }
+    *counted = count;
+    let answer = exchange(http, "GET", "/registrations?kind=soak", "").await?;
+    let entries: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+    let right = |number: usize| {
+        entries[number]
+            == json!({"key": number.to_string(), "value": [number], "owners": ["fixture-probe"]})
+    };
+    if entries.as_array().is_none_or(|it| it.len() != REGISTERED) || !(0..REGISTERED).all(right) {
+        return Err(failed("not what is registered", &answer));
+    }
+    Ok(3)
 }
 
 async fn count(http: &mut Connection) -> Result<u64, Failure> {

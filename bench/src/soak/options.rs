@@ -33,7 +33,7 @@ const CLOSEST: u64 = 10;
 ///
 /// Whether an answer is of two versions only the probe can tell: its head and each of its lines say
 /// the version. The versions of the other apps differ in the file alone: judge mixtures with
-/// --app probe.
+/// --app probe or --app asking.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "soak", version)]
 pub struct Options {

@@ -53,6 +53,7 @@ struct Soak<'a> {
     library: &'a Artifact,
     /// Where it is deployed to.
     path: PathBuf,
+    site: &'a Site,
     host: Host,
     load: Load,
     sampler: Sampler,
@@ -69,6 +70,7 @@ impl<'a> Soak<'a> {
             plan,
             library,
             path,
+            site,
             load: Load::start(&host, plan.app, plan.connections)
                 .await
                 .expect("a host that listens"),
@@ -95,13 +97,13 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// Puts the next version in place and waits until it serves.
+    /// Puts the next version in place, or changes what it tracks, and waits until that serves.
     async fn reload(&mut self) -> Result<(), String> {
         self.until("gone", |generations| generations.pending() < MOST_PENDING)
             .await?;
         let next = self.generations.serving + 1;
-        let version = self.plan.app.version(self.library, next);
-        version.install(&self.path);
+        let app = self.plan.app;
+        app.change(self.library, next, &self.path, self.site.path());
         self.until("serving", |generations| generations.serving == next)
             .await
     }
