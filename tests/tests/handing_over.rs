@@ -89,6 +89,37 @@ async fn every_count_of_many_reloads_under_load_is_there_once() {
 }
 
 #[tokio::test]
+async fn connections_keep_nothing_of_generations_whose_state_went_over() {
+    let site = Site::new();
+    let host = counting(&site, &[], &["--threads", "1"]).await;
+    let mut connections = Vec::new();
+    for _ in 0..200 {
+        connections.push(host.connect().await);
+    }
+    let mut before = 0;
+    for generation in 1..=60 {
+        if generation > 1 {
+            artifacts::probe(generation).install(&site.library("probe"));
+            host.serving(APP, generation).await;
+            host.retired(APP, generation - 1).await;
+        }
+        for connection in &mut connections {
+            assert_eq!(
+                connection.text("/").await,
+                format!("version {generation}\n")
+            );
+        }
+        if generation == 10 {
+            before = host.memory();
+        }
+    }
+    // An allocator's level moves by some MiB. If each connection kept a KiB of each generation, it
+    // would be 10 MiB.
+    let grown = host.memory().saturating_sub(before);
+    assert!(grown < 6 << 20, "{grown} bytes more");
+}
+
+#[tokio::test]
 async fn a_state_that_is_refused_leaves_the_old_generation_as_it_was() {
     let site = Site::new();
     let settings = ["restore-of={2=\"refuse\", 3=\"panic\"}"];

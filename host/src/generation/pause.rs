@@ -44,8 +44,9 @@ impl Live {
             })))
         };
         let mut draining = self.drain();
-        if let Ok(running) = timeout_at(deadline, &mut draining.last).await {
-            return idle(running.ok()?, facts, opened);
+        // Not `draining.last` alone: connections that were answered wait for the generation's end.
+        if let Ok(running) = timeout_at(deadline, draining.last()).await {
+            return idle(running?, facts, opened);
         }
         match draining.generation.upgrade() {
             Some(generation) => Some(Paused::Busy(Box::new(Self {
@@ -54,7 +55,7 @@ impl Live {
                 last: draining.last,
             }))),
             // The last one ended in this moment.
-            None => idle(draining.last.await.ok()?, facts, opened),
+            None => idle(draining.last().await?, facts, opened),
         }
     }
 }
