@@ -177,12 +177,10 @@ impl Watching {
         };
         if matches!(signal, Signal::Closed | Signal::Written | Signal::Touched) {
             self.discover(at, evidence, now);
-            self.judge(|it| it.route.end.as_deref() == Some(at), evidence, now);
+            self.judge(|it| it.route.ends_at(at), evidence, now);
             return;
         }
-        let passes = |route: &Route| {
-            route.steps.iter().any(|step| step == at) || route.end.as_deref() == Some(at)
-        };
+        let passes = |route: &Route| route.passes(at) || route.ends_at(at);
         let ways: Vec<_> = self
             .folders
             .iter()

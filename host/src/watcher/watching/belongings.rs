@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Artifact, Entry, Evidence, Look, Route, Watching};
+use super::{Artifact, Entry, Evidence, Look, ROUNDS, Route, Watching};
 use crate::{
     id::ArtifactPath,
     watcher::tracked::{Arrangement, Tracked},
@@ -103,7 +103,12 @@ impl Watching {
     /// Looks for files and directories that have come, and watches them.
     fn look_for_files(&mut self, path: &ArtifactPath, evidence: Evidence, now: Instant) {
         // What came into a new directory before that was watched is found by another look.
-        while self.look_once(path, evidence, now) {}
+        // In /proc, say, there are always new ones.
+        for _ in 0..ROUNDS {
+            if !self.look_once(path, evidence, now) {
+                break;
+            }
+        }
     }
 
     /// Whether there is a directory that was not watched before that look.
@@ -160,8 +165,7 @@ impl Watching {
             .filter(|(_, arranged)| {
                 let below = |tracked: &Tracked| at.starts_with(&tracked.base);
                 let passes = |route: &Route| {
-                    route.steps.iter().any(|step| step == at)
-                        || route.end.as_deref().is_some_and(|end| at.starts_with(end))
+                    route.passes(at) || route.end.as_deref().is_some_and(|end| at.starts_with(end))
                 };
                 arranged.tracked.iter().any(below) || arranged.routes.iter().any(passes)
             })
