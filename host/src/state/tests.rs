@@ -93,9 +93,12 @@ fn a_damaged_file_is_never_half_read_and_is_set_aside() {
         let part = if len < 48 { "cut short" } else { "hash" };
         check(&whole[..len], part);
     }
-    let mut flipped = whole.clone();
-    *flipped.last_mut().unwrap() ^= 1;
-    check(&flipped, "hash");
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let part = if bit < 16 * 8 { "this version" } else { "hash" };
+        check(&flipped, part);
+    }
     let mut other_version = whole.clone();
     other_version[13] = b'2';
     check(&other_version, "this version");
