@@ -195,6 +195,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_fifo_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [fifo.as_path(), dir.path()] {
+            let (path, (tell, told)) = (path.to_owned(), std::sync::mpsc::channel());
+            std::thread::spawn(move || tell.send(Tracked::file_or_directory(&path)));
+            let tracked = told.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_eq!(tracked.problem(), None);
+        }
+    }
+
+    #[test]
     fn globs_begin_in_the_directory_that_all_they_match_is_below() {
         let check = |pattern: &str, base: &str, path: &str, expected| {
             let tracked = Tracked::glob(pattern).unwrap();

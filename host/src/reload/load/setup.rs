@@ -40,10 +40,14 @@ pub(super) async fn run(
     };
     let unload_late = unload.clone();
     let path = job.path.clone();
-    // Nobody waits any more: what it comes to is stopped where it is.
+    // Nobody waits any more: what it comes to is stopped. On another thread, since this one has left
+    // its thread-locals behind, and its runtime's are needed to stop it.
     let late = move |result: Result<Running, ReloadError>| {
         if let Ok(running) = result {
-            unload_late(running.stop(StopReason::Abandoned, cleanup).0);
+            let stop = move || unload_late(running.stop(StopReason::Abandoned, cleanup).0);
+            if let Err(error) = thread::spawn("stop", stop, drop) {
+                tracing::error!("cannot start a thread: {error}; it stays loaded");
+            }
         }
         tracing::info!(path = %path, "a setup that had been given up has ended");
     };
