@@ -98,6 +98,32 @@ async fn an_app_that_asks_for_one_restart_after_the_other_is_put_off() {
 }
 
 #[tokio::test]
+async fn a_setup_that_was_given_up_and_ends_well_is_cleaned_up() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let (gate, log) = (site.path().join("gate"), site.path().join("cleanup"));
+    let setting = |key: &str, value: &str| format!("fixture-probe.{key}={value}");
+    let setup = setting("setup-of", &format!("{{2=\"until:{}\"}}", gate.display()));
+    let log_setting = setting("cleanup-log", &log.display().to_string());
+    let args = ["--set", &setup, "--set", &log_setting];
+    let host = site
+        .serve_library(
+            "probe",
+            &[&args[..], &["--setup-timeout", "300ms"]].concat(),
+        )
+        .await;
+    artifacts::probe(2).install(&site.library("probe"));
+    host.event("refused").await;
+    fs::write(&gate, "").unwrap();
+    let retired = host.retired("fixture-probe", 2).await;
+    assert_eq!(retired.text("outcome"), "unloaded", "{retired}");
+    let said = fs::read_to_string(log).unwrap();
+    assert_eq!(said, "fixture-probe generation 2 cleaned up\n");
+    let panics = host.log.all(|event| event.text("target") == "panic");
+    assert!(panics.is_empty(), "{}", host.log);
+}
+
+#[tokio::test]
 async fn a_setup_that_was_given_up_registers_nothing_that_stands_in_another_s_way() {
     let site = Site::new();
     for name in ["one", "two"] {
