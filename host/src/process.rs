@@ -33,6 +33,7 @@ use std::{
 };
 
 mod aborts;
+pub mod child;
 mod clocks;
 mod contained;
 mod descriptors;
@@ -50,6 +51,8 @@ mod owners;
 mod signals;
 mod threads;
 mod timers;
+mod title;
+mod unread;
 
 pub use descriptors::{Before, Ending, OpenedBy};
 pub(crate) use heap::Heap;
@@ -60,6 +63,8 @@ pub use inherited::{adopt, take_variable};
 pub use mappings::is_mapped;
 pub use owners::Owner;
 pub use threads::PluginThread;
+pub use title::set_title;
+pub use unread::has_unread;
 
 /// Whether this platform lets a library go at all.
 const SUPPORTED: bool = cfg!(all(

@@ -51,7 +51,7 @@ pub fn take_variable(name: &str) -> Option<OsString> {
 }
 
 /// Whether this is the only thread; where the system does not tell, it is believed to be.
-fn is_alone() -> bool {
+pub(super) fn is_alone() -> bool {
     std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
 }
 
