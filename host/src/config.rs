@@ -4,28 +4,34 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::id::AppName;
+use crate::id::{AppName, GroupName};
 
 mod app;
 mod control;
 mod file;
+mod group;
+mod identity;
 mod listen;
 mod mount;
 mod option;
 mod resolve;
 mod size;
 mod source;
+mod user;
 mod value;
 
 pub use app::{AppConfig, AppOptions, Policy};
 pub use control::ControlSocket;
 pub use file::{ConfigFile, FileApp, FileError, Problem, USUAL};
+pub use group::{GROUP_KEYS, GroupOptions};
+pub use identity::{Identity, IdentityError, NotPermitted};
 pub use listen::{ListenAddress, ListenAddressError};
 pub use mount::{Mount, MountError};
 pub use option::{KEYS, OptionError, nearest};
-pub use resolve::{AppOption, AppSetting, Overrides};
+pub use resolve::{AppOption, AppSetting, GroupOption, Overrides, ResolveError};
 pub use size::{ByteSize, ByteSizeError};
 pub use source::{Source, SourceError, SourceKind};
+pub use user::{SystemGroup, SystemUser, UserEntry, UserError};
 pub use value::value_of;
 
 /// Everything `replug serve` needs to know.
@@ -43,6 +49,8 @@ pub struct Config {
     pub defaults: AppOptions,
     /// What holds for some, by name.
     pub apps: BTreeMap<AppName, AppConfig>,
+    /// The process groups, by name; each that an app names is among them.
+    pub groups: BTreeMap<GroupName, GroupOptions>,
     /// Where the state that apps hand over is kept across restarts of the host; `None`: it is not.
     pub state_dir: Option<PathBuf>,
     /// Where commands reach this host; `None`: nowhere.
@@ -56,6 +64,21 @@ impl Config {
         self.apps
             .get(name)
             .map_or(&self.defaults, |app| &app.options)
+    }
+
+    /// The process group that an app is in; `None`: it runs in the host itself.
+    #[must_use]
+    pub fn group_of(&self, name: &AppName) -> Option<(&GroupName, &GroupOptions)> {
+        let group = self.options_of(name).group.as_ref()?;
+        self.groups.get_key_value(group)
+    }
+
+    /// Whether an app that something was said of is in a group, or all others are.
+    #[must_use]
+    pub fn names_group(&self, group: &GroupName) -> bool {
+        let of_all = std::iter::once(&self.defaults);
+        let mut all = of_all.chain(self.apps.values().map(|app| &app.options));
+        all.any(|options| options.group.as_ref() == Some(group))
     }
 
     /// Where an app is to be mounted. What was said of its artifact wins over what was said of its

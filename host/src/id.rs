@@ -3,82 +3,13 @@
 use std::{
     fmt, io,
     path::{Component, Path, PathBuf},
-    str::FromStr,
 };
 
 use serde::{Serialize, Serializer};
 
-/// An app's name: one or more of `A-Z a-z 0-9 _ . -`, so that it can be a segment of a mount, a
-/// file's name and a metric's label as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct AppName(Box<str>);
+mod name;
 
-impl AppName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<&str> for AppName {
-    type Error = AppNameError;
-
-    fn try_from(name: &str) -> Result<Self, AppNameError> {
-        if name.is_empty() {
-            return Err(AppNameError::Empty);
-        }
-        // As a segment of a URL these two mean a place, and clients resolve them away.
-        if name == "." || name == ".." {
-            return Err(AppNameError::Dots(name.into()));
-        }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        match name.chars().find(|&c| !allowed(c)) {
-            Some(found) => Err(AppNameError::Character {
-                name: name.into(),
-                found,
-            }),
-            None => Ok(Self(name.into())),
-        }
-    }
-}
-
-impl FromStr for AppName {
-    type Err = AppNameError;
-
-    fn from_str(name: &str) -> Result<Self, AppNameError> {
-        Self::try_from(name)
-    }
-}
-
-impl fmt::Display for AppName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-/// Why a text cannot be an app's name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppNameError {
-    /// It is empty.
-    #[error("an app's name cannot be empty; give it letters, digits, `-`, `_` or `.`")]
-    Empty,
-    /// It is `.` or `..`.
-    #[error("`{0}` cannot be an app's name, since it means a directory; add a letter")]
-    Dots(Box<str>),
-    /// A character in it is not allowed.
-    #[error(
-        "`{name}` cannot be an app's name because of {found:?}; use letters, digits, `-`, `_` and \
-         `.` only"
-    )]
-    Character {
-        /// The name.
-        name: Box<str>,
-        /// The first character that is not allowed.
-        found: char,
-    },
-}
+pub use name::{AppName, GroupName, NameError};
 
 /// The number of one loaded copy of an app, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -99,6 +30,12 @@ impl GenerationId {
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl From<u64> for GenerationId {
+    fn from(number: u64) -> Self {
+        Self(number)
     }
 }
 
@@ -123,6 +60,12 @@ impl Digest {
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -230,21 +173,6 @@ pub struct ArtifactPathError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_fit_a_mount_are_taken() {
-        for name in ["hello", "my-app_2.0", "A", "..."] {
-            assert_eq!(AppName::try_from(name).unwrap().as_str(), name);
-        }
-    }
-
-    #[test]
-    fn other_names_are_refused_with_a_remedy() {
-        for name in ["", ".", "..", "a/b", "ä", "a b", "a\0"] {
-            let message = name.parse::<AppName>().unwrap_err().to_string();
-            assert!(message.contains("; "), "{message}");
-        }
-    }
 
     #[test]
     fn generations_count_from_one() {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Mount;
+use crate::id::GroupName;
 
 /// When an app is reloaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Policy {
     /// As soon as its file changes, in the background: no request waits.
     #[default]
@@ -19,7 +21,7 @@ pub enum Policy {
 }
 
 /// How an app is loaded, reloaded and ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct AppOptions {
     /// When it is reloaded.
     pub reload: Policy,
@@ -64,6 +66,9 @@ pub struct AppOptions {
     pub allow_panic_abort: bool,
     /// Bytes of state that it may hand to its next generation.
     pub state_limit: u64,
+    /// The process group whose workers run it; `None`: the host itself does.
+    #[serde(skip)]
+    pub group: Option<GroupName>,
 }
 
 impl Default for AppOptions {
@@ -89,6 +94,7 @@ impl Default for AppOptions {
             max_quarantined: 8,
             allow_panic_abort: false,
             state_limit: 16 << 20,
+            group: None,
         }
     }
 }

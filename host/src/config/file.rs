@@ -14,14 +14,21 @@ use toml::{
 };
 
 mod apps;
+mod groups;
 mod problem;
 #[cfg(test)]
 mod tests;
 
 pub use problem::{FileError, Problem};
 
-use super::{AppOptions, ListenAddress, Mount, OptionError, option::KEYS, value::to_json};
-use crate::id::{AppName, ArtifactPath};
+use super::{
+    AppOptions, GroupOptions, ListenAddress, Mount, OptionError,
+    group::GROUP_KEYS,
+    option::{KEYS, read::some},
+    value::to_json,
+};
+use crate::id::{AppName, ArtifactPath, GroupName};
+use groups::Places;
 use problem::Problems;
 
 /// The file that is read unless another is named.
@@ -49,6 +56,8 @@ pub struct ConfigFile {
     pub defaults: Vec<(String, Value)>,
     /// `[apps.NAME]`
     pub apps: BTreeMap<AppName, FileApp>,
+    /// `[groups.NAME]`; each that the file names somewhere is there.
+    pub groups: BTreeMap<GroupName, GroupOptions>,
 }
 
 /// `[apps.NAME]`
@@ -100,12 +109,14 @@ impl ConfigFile {
             ..Self::default()
         };
         if problems.is_empty() {
-            Reader {
+            let mut reader = Reader {
                 dir: path.parent().unwrap_or(Path::new("/")),
                 file: &mut file,
                 problems: &mut problems,
-            }
-            .top(table.get_ref());
+                places: Places::default(),
+            };
+            reader.top(table.get_ref());
+            reader.check_groups();
         }
         problems.into_result().map(|()| file)
     }
@@ -115,6 +126,7 @@ struct Reader<'a, 't> {
     dir: &'a Path,
     file: &'a mut ConfigFile,
     problems: &'a mut Problems<'t>,
+    places: Places,
 }
 
 type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
@@ -126,15 +138,12 @@ impl Reader<'_, '_> {
                 "server" => self.each(key, value, SERVER, Self::server),
                 "plugins" => self.each(key, value, PLUGINS, Self::plugins),
                 "defaults" => self.each(key, value, KEYS, |this, key, value| {
-                    let option = this.option(key, value)?;
+                    let option = this.option(None, key, value)?;
                     this.file.defaults.push(option);
                     Ok(())
                 }),
                 "apps" => self.apps(key, value),
-                "groups" => self.problems.add(
-                    Some(key.span()),
-                    "`groups`: this version has no process groups; remove the table",
-                ),
+                "groups" => self.groups(key, value),
                 other => {
                     let error = unknown(other, TABLES);
                     self.problems.add(Some(key.span()), &error.to_string());
@@ -203,14 +212,7 @@ impl Reader<'_, '_> {
                 }
                 self.file.listen = Some(addresses);
             }
-            "threads" => {
-                let number = value
-                    .as_u64()
-                    .and_then(|number| usize::try_from(number).ok());
-                let number = number.and_then(NonZeroUsize::new);
-                let wrong = || OptionError::wrong(key, &value, "a whole number from 1");
-                self.file.threads = Some(number.ok_or_else(wrong)?);
-            }
+            "threads" => self.file.threads = Some(some(key, &value)?),
             "staging-dir" => self.file.staging_dir = Some(self.path(key, &value)?),
             "state-dir" => self.file.state_dir = Some(self.path(key, &value)?),
             _ => {
@@ -241,30 +243,42 @@ impl Reader<'_, '_> {
             .map_err(|_| OptionError::wrong(key, value, "a path"))
     }
 
-    /// An app's setting, tried out on options of nobody's.
+    /// A setting of an app, or of all, tried out on options of nobody's.
     fn option(
-        &self,
+        &mut self,
+        app: Option<&AppName>,
         key: &str,
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(String, Value), OptionError> {
+        let at = value.span().start;
         let value = to_json(value.get_ref());
-        AppOptions::default().set(key, &value, self.dir)?;
+        let mut nobodys = AppOptions::default();
+        nobodys.set(key, &value, self.dir)?;
+        if key == "group" {
+            self.places.say_group(app, nobodys.group, at);
+        }
         Ok((key.to_owned(), value))
     }
 }
 
 /// That a key is none of those; it may be one of another table.
 fn unknown(key: &str, known: &[&str]) -> OptionError {
-    let place = match key {
-        _ if SERVER.contains(&key) => "[server]",
-        _ if PLUGINS.contains(&key) => "[plugins]",
-        _ if KEYS.contains(&key) => "[defaults] or [apps.NAME]",
-        _ if APP.contains(&key) => "[apps.NAME]",
-        _ => return unknown_anywhere(key, known),
-    };
+    let places: Vec<&str> = [
+        (SERVER, "[server]"),
+        (PLUGINS, "[plugins]"),
+        (KEYS, "[defaults] or [apps.NAME]"),
+        (APP, "[apps.NAME]"),
+        (GROUP_KEYS, "[groups.NAME]"),
+    ]
+    .into_iter()
+    .filter_map(|(keys, place)| keys.contains(&key).then_some(place))
+    .collect();
+    if places.is_empty() {
+        return unknown_anywhere(key, known);
+    }
     OptionError::Unknown {
         key: key.to_owned(),
-        hint: format!(" here; it belongs under {place}"),
+        hint: format!(" here; it belongs under {}", places.join(" or ")),
     }
 }
 

@@ -7,13 +7,14 @@ use std::{
 
 use serde_json::Value;
 
-use super::{AppOptions, ByteSize, Policy};
-use crate::id::ArtifactPath;
+use super::{AppOptions, Policy};
+use crate::id::{ArtifactPath, GroupName};
+use read::{duration, limit, number, size, truth};
+
+pub(super) mod read;
 
 /// So many characters of a wrong value are shown.
 const LONGEST: usize = 60;
-/// What is beyond that is a slip, and would overflow the system's clock.
-const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Looking more often would take a processor's time for itself.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
@@ -150,52 +151,11 @@ impl AppOptions {
             "max-quarantined" => self.max_quarantined = number(key, value)?,
             "allow-panic-abort" => self.allow_panic_abort = truth(key, value)?,
             "state-limit" => self.state_limit = size(key, value)?,
-            "group" if value.as_str() == Some("") => {}
-            "group" => return Err(wrong("\"\": this version has no process groups")),
+            "group" => self.group = group(key, value)?,
             _ => return Err(OptionError::unknown(key, KEYS)),
         }
         Ok(())
     }
-}
-
-fn truth(key: &str, value: &Value) -> Result<bool, OptionError> {
-    value
-        .as_bool()
-        .ok_or_else(|| OptionError::wrong(key, value, "true or false"))
-}
-
-fn number<T: TryFrom<u64>>(key: &str, value: &Value) -> Result<T, OptionError> {
-    let number = value.as_u64().and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| OptionError::wrong(key, value, "a whole number from 0"))
-}
-
-fn duration(key: &str, value: &Value) -> Result<Duration, OptionError> {
-    let wrong = || {
-        OptionError::wrong(
-            key,
-            value,
-            "a time with its unit, as in \"250ms\" or \"10s\"",
-        )
-    };
-    let time = match value {
-        Value::Number(zero) if zero.as_u64() == Some(0) => Duration::ZERO,
-        Value::String(text) => humantime::parse_duration(text).map_err(|_| wrong())?,
-        _ => return Err(wrong()),
-    };
-    if time > LONGEST_TIME {
-        return Err(OptionError::wrong(key, value, "ten years at most"));
-    }
-    Ok(time)
-}
-
-/// A time that something may take.
-fn limit(key: &str, value: &Value) -> Result<Duration, OptionError> {
-    let time = duration(key, value)?;
-    if time.is_zero() {
-        let expected = "more than zero: nothing ends in no time";
-        return Err(OptionError::wrong(key, value, expected));
-    }
-    Ok(time)
 }
 
 fn poll(key: &str, value: &Value) -> Result<Duration, OptionError> {
@@ -207,12 +167,18 @@ fn poll(key: &str, value: &Value) -> Result<Duration, OptionError> {
     Ok(time)
 }
 
-fn size(key: &str, value: &Value) -> Result<u64, OptionError> {
-    let wrong = || OptionError::wrong(key, value, "a size, as in \"256M\"");
-    match value {
-        Value::Number(bytes) => bytes.as_u64().ok_or_else(wrong),
-        Value::String(text) => text.parse::<ByteSize>().map(|it| it.0).map_err(|_| wrong()),
-        _ => Err(wrong()),
+/// Whether there is a group of that name is for those to say who know all groups.
+fn group(key: &str, value: &Value) -> Result<Option<GroupName>, OptionError> {
+    let wrong = |more: &str| {
+        let expected = format!("a group's name, or \"\" for none{more}");
+        OptionError::wrong(key, value, expected)
+    };
+    match value.as_str() {
+        Some("") => Ok(None),
+        Some(name) => GroupName::try_from(name)
+            .map(Some)
+            .map_err(|error| wrong(&format!(": {error}"))),
+        None => Err(wrong("")),
     }
 }
 

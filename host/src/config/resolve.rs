@@ -1,7 +1,7 @@
 //! What the command line says, over what the file says, over the defaults.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     thread,
@@ -10,13 +10,16 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    AppConfig, AppOptions, Config, ConfigFile, ControlSocket, ListenAddress, Source, SourceKind,
-    file::FileApp,
+    AppConfig, AppOptions, Config, ConfigFile, ControlSocket, GroupOptions, ListenAddress,
+    OptionError, Source, SourceKind, file::FileApp,
 };
-use crate::id::{AppName, ArtifactPath};
+use crate::id::{AppName, ArtifactPath, GroupName};
 
+mod groups;
 #[cfg(test)]
 mod tests;
+
+pub use groups::ResolveError;
 
 /// What the command line says. It wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,10 @@ pub struct Overrides {
     pub options: Vec<AppOption>,
     /// Settings, each of one app.
     pub settings: Vec<AppSetting>,
+    /// Workers of a group that all apps are in which name none.
+    pub processes: Option<NonZeroUsize>,
+    /// Options of one group, or of all.
+    pub group_options: Vec<GroupOption>,
 }
 
 /// An option of one app, or of all: one that [`AppOptions::set`] takes.
@@ -61,14 +68,34 @@ pub struct AppSetting {
     pub value: Value,
 }
 
+/// An option of one process group, or of all: one that [`GroupOptions::set`] takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupOption {
+    /// The group; `None`: all.
+    pub group: Option<GroupName>,
+    /// Which option.
+    pub key: String,
+    /// What for.
+    pub value: Value,
+}
+
 impl Config {
     /// All that was said, in the order in which it wins: for one app on the command line, for all
-    /// apps there, for one app in the file, for all apps there, `defaults`.
-    #[must_use]
-    pub fn resolve(given: Overrides, file: Option<ConfigFile>, mut defaults: AppOptions) -> Self {
+    /// apps there, for one app in the file, for all apps there, `defaults`. For groups the same.
+    ///
+    /// # Errors
+    /// When the command line names a group that there is not, or has groups and apps disagree.
+    pub fn resolve(
+        given: Overrides,
+        file: Option<ConfigFile>,
+        mut defaults: AppOptions,
+    ) -> Result<Self, ResolveError> {
         let file = file.unwrap_or_default();
         let dir = file.path.parent().unwrap_or(Path::new("/")).to_owned();
         set_all(&mut defaults, &file.defaults, &dir);
+        if given.processes.is_some() {
+            defaults.group.get_or_insert_with(GroupName::usual);
+        }
         let mut apps: BTreeMap<AppName, AppConfig> = BTreeMap::new();
         let mut sources = given.sources;
         for (name, app) in file.apps {
@@ -100,6 +127,8 @@ impl Config {
         for AppSetting { app, key, value } in given.settings {
             own(&mut apps, app, &defaults).settings.insert(key, value);
         }
+        let mut groups = file.groups;
+        let unheard = override_groups(given.group_options, given.processes, &mut groups);
         let control = match given.control.or(file.control) {
             None => Some(ControlSocket::usual()),
             Some(path) if path == Path::new("none") => None,
@@ -111,7 +140,7 @@ impl Config {
             _ => vec![ListenAddress::Tcp("127.0.0.1:8000".to_owned())],
         };
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self {
+        let config = Self {
             listen,
             threads: given.threads.or(file.threads).unwrap_or_else(cores),
             sources,
@@ -119,8 +148,11 @@ impl Config {
             state_dir: given.state_dir.or(file.state_dir),
             defaults,
             apps,
+            groups,
             control,
-        }
+        };
+        config.check_groups(unheard)?;
+        Ok(config)
     }
 }
 
@@ -161,6 +193,36 @@ fn override_options(
     }
 }
 
+/// Whom options are given for in vain: groups that there are not, or all (`None`) where there is
+/// none.
+fn override_groups(
+    mut given: Vec<GroupOption>,
+    processes: Option<NonZeroUsize>,
+    groups: &mut BTreeMap<GroupName, GroupOptions>,
+) -> BTreeSet<Option<GroupName>> {
+    if let Some(processes) = processes {
+        groups.entry(GroupName::usual()).or_default().processes = processes;
+    }
+    // For all groups first: what is said of one wins.
+    given.sort_by_key(|option| option.group.is_some());
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut unheard = BTreeSet::new();
+    for GroupOption { group, key, value } in given {
+        let is_meant = |name: &GroupName| group.as_ref().is_none_or(|group| group == name);
+        let mut meant = groups
+            .iter_mut()
+            .filter(|(name, _)| is_meant(name))
+            .peekable();
+        if meant.peek().is_none() {
+            unheard.insert(group.clone());
+        }
+        for (_, options) in meant {
+            told(options.set(&key, &value, &here));
+        }
+    }
+    unheard
+}
+
 /// What is said of that app alone.
 fn own<'a>(
     apps: &'a mut BTreeMap<AppName, AppConfig>,
@@ -181,8 +243,12 @@ fn set_all(options: &mut AppOptions, given: &[(String, Value)], dir: &Path) {
 }
 
 fn set(options: &mut AppOptions, key: &str, value: &Value, dir: &Path) {
-    if let Err(error) = options.set(key, value, dir) {
-        // It was tried out when it was read.
+    told(options.set(key, value, dir));
+}
+
+/// It was tried out when it was read.
+fn told(result: Result<(), OptionError>) {
+    if let Err(error) = result {
         tracing::error!("{error}");
     }
 }

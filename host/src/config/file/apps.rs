@@ -71,7 +71,7 @@ impl Reader<'_, '_> {
                     Value::Object(settings) => app.settings = settings,
                     other => return Err(OptionError::wrong(key, &other, "a table")),
                 },
-                _ => app.options.push(this.option(key, value)?),
+                _ => app.options.push(this.option(Some(name), key, value)?),
             }
             Ok(())
         });

@@ -2,6 +2,8 @@ use serde_json::json;
 
 use super::*;
 
+mod groups;
+
 fn parse(text: &str) -> Result<ConfigFile, String> {
     let path = Path::new("/etc/replug.toml");
     ConfigFile::parse(path, text).map_err(|problems| {
@@ -35,6 +37,9 @@ fn all_that_the_design_shows_is_read() {
         reload = "on-request"
         track = ["templates/**"]
 
+        [groups.blue]
+        processes = 4
+
         [apps.hello.settings]
         greeting = "hi"
         since = 2026-11-25
@@ -51,6 +56,8 @@ fn all_that_the_design_shows_is_read() {
         [Path::new("/etc/plugins"), Path::new("/srv/more")]
     );
     assert_eq!(file.defaults, [("drain".to_owned(), json!("10s"))]);
+    let (name, group) = file.groups.iter().next().unwrap();
+    assert_eq!((name.as_str(), group.processes.get()), ("blue", 4));
     let (name, app) = file.apps.iter().next().unwrap();
     assert_eq!(name.as_str(), "hello");
     assert_eq!(
@@ -75,7 +82,7 @@ fn all_that_is_wrong_is_named_at_once_with_its_place() {
          drian = \"1s\"\n\
          guard = 5\n\
          [app.x]\n\
-         [groups.blue]\n\
+         [groups.\"a b\"]\n\
          [apps.\"a b\"]\n\
          [apps.one]\n\
          settings = 3\n\
@@ -97,7 +104,7 @@ fn all_that_is_wrong_is_named_at_once_with_its_place() {
         "5:1: unknown key `drian`; did you mean `drain`?",
         "6:9: `guard` is `5`; it must be a time with its unit, as in \"250ms\" or \"10s\"",
         "7:2: unknown key `app`; did you mean `apps`?",
-        "8:2: `groups`: this version has no process groups; remove the table",
+        "8:9: `a b` cannot be a group's name because of ' '; use letters, digits, `-`, `_` and `.` only",
         "9:7: `a b` cannot be an app's name because of ' '; use letters, digits, `-`, `_` and `.` only",
         "11:12: `settings` is `3`; it must be a table",
         "12:9: `mount` is `\"shop\"`; it must be a mount: mount `shop` must begin with `/`, as in `/hello`",
@@ -105,7 +112,7 @@ fn all_that_is_wrong_is_named_at_once_with_its_place() {
         "14:8: `path` is `3`; it must be a path",
         "15:10: `reload` is `\"lazy\"`; it must be \"eager\", \"on-request\" or \"manual\"",
         "16:11: `preload` is `\"yes\"`; it must be true or false",
-        "17:1: unknown key `threads` here; it belongs under [server]",
+        "17:1: unknown key `threads` here; it belongs under [server] or [groups.NAME]",
         "19:8: `dirs` is `\"plugins\"`; it must be a list of directories",
         "20:1: unknown key `path` here; it belongs under [apps.NAME]",
         "21:1: unknown key `drain` here; it belongs under [defaults] or [apps.NAME]",

@@ -122,6 +122,24 @@ fn what_is_wrong_is_named_with_what_is_right() {
     );
     let error = set("track", &json!(["a[b"])).unwrap_err().to_string();
     assert!(error.contains("unclosed character class"), "{error}");
-    let error = set("group", &json!("blue")).unwrap_err().to_string();
-    assert!(error.contains("no process groups"), "{error}");
+    check(
+        "group",
+        json!("a b"),
+        "`group` is `\"a b\"`; it must be a group's name, or \"\" for none: `a b` cannot be a \
+         group's name because of ' '; use letters, digits, `-`, `_` and `.` only",
+    );
+    check(
+        "group",
+        json!(3),
+        "`group` is `3`; it must be a group's name, or \"\" for none",
+    );
+}
+
+#[test]
+fn a_group_is_a_name_and_empty_text_is_none() {
+    let options = set("group", &json!("blue")).unwrap();
+    assert_eq!(options.group.as_ref().map(|it| it.as_str()), Some("blue"));
+    let mut options = options;
+    options.set("group", &json!(""), Path::new("/")).unwrap();
+    assert_eq!(options.group, None);
 }

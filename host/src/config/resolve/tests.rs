@@ -6,12 +6,14 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{Mount, Policy};
 
+mod groups;
+
 /// A file with that text, resolved with what is given.
 fn resolve(dir: &TempDir, text: &str, given: Overrides) -> Config {
     let path = dir.path().join("replug.toml");
     fs::write(&path, text).unwrap();
     let file = ConfigFile::read(&path).unwrap();
-    Config::resolve(given, Some(file), AppOptions::default())
+    Config::resolve(given, Some(file), AppOptions::default()).unwrap()
 }
 
 fn name(name: &str) -> AppName {
