@@ -15,6 +15,8 @@ pub mod artifact;
 pub mod loader;
 pub mod watcher;
 
+pub mod workers;
+
 pub mod generation;
 
 pub mod registry;
@@ -23,11 +25,18 @@ pub mod state;
 pub mod app;
 pub mod router;
 
+pub mod proxy;
+
 pub mod dispatch;
 pub mod reload;
 
 pub mod server;
 
 pub mod admin;
+
+pub mod channel;
+
+pub mod supervisor;
+pub mod worker;
 
 pub mod cli;

@@ -1,0 +1,284 @@
+//! Forwarding one request to a worker process, and its response back.
+//!
+//! A worker listens on a Unix socket. Each HTTP thread has connections of its own to each worker
+//! (`pool`), one request at a time on each: HTTP/1.1 for requests of HTTP/1, HTTP/2 for requests
+//! of HTTP/2, so that trailers and streams in both directions pass. Bodies pass piece by piece, and
+//! as fast as the slower side takes them. Interim responses do not pass, as hyper's server has no way
+//! to send them; but a client that waits for `100 Continue` gets it when the worker asks for the body,
+//! or after a second.
+//!
+//! # When something breaks
+//!
+//! A request is sent again only if that cannot do anything twice:
+//!
+//! | what is known | what happens |
+//! |---|---|
+//! | the worker has read nothing of it | it is sent again, on a new connection or to another worker, each worker once |
+//! | the worker closed an idle connection as the request was sent, the request is idempotent, and nothing of an answer came | it is sent again once, to the same worker: what kills one must not kill the next |
+//! | anything else | an error |
+//!
+//! That a worker has read nothing is known when hyper gives the request back, when HTTP/2 says so,
+//! or when the system says that what was written is unread (`process::has_unread`). What was taken
+//! of the client's body by then is kept as long as it is small (`upload`).
+//!
+//! Once a response has begun, what breaks is an error of its body, so that the client's connection
+//! or stream is cut: it never looks whole.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
+
+mod body;
+mod connection;
+mod error;
+mod forwarded;
+mod headers;
+mod pool;
+mod tunnel;
+mod upload;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{BodyError, ProxiedBody};
+pub use error::{Broken, Failure, ProxyError};
+pub use forwarded::{FORWARDED, Forwarded, ForwardedError};
+pub use tunnel::{Tunnel, wants_upgrade};
+
+use crate::{
+    loader::Peer,
+    workers::{About, Held, Set, Tried, Worker},
+};
+use connection::{Connection, Lost, Protocol};
+use pool::{Leased, Pool};
+use upload::Upload;
+
+/// How long a request whose connection broke waits for news of the worker's death, which comes on
+/// another way, before it says that only the connection broke.
+const VERDICT: Duration = Duration::from_millis(500);
+
+/// Limits for one request. Each holds by itself; zero means none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a request waits to be connected to a worker whose backlog is full. Zero means five
+    /// seconds: without an end nobody would try another worker.
+    pub connect_timeout: Duration,
+    /// How long a request may take, from when it was taken until its response's body has ended.
+    pub request_timeout: Duration,
+}
+
+impl Limits {
+    const CONNECT: Duration = Duration::from_secs(5);
+
+    fn connect_timeout(&self) -> Duration {
+        if self.connect_timeout.is_zero() {
+            Self::CONNECT
+        } else {
+            self.connect_timeout
+        }
+    }
+
+    fn deadline(&self, since: Instant) -> Option<Instant> {
+        // One that is too far away to be said is none.
+        (!self.request_timeout.is_zero())
+            .then(|| since.checked_add(self.request_timeout))
+            .flatten()
+    }
+}
+
+/// A worker's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// For the client.
+    pub response: Response<ProxiedBody>,
+    /// The worker has agreed to another protocol: the bytes that follow the response. To be run
+    /// beside the client's connection.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Has a worker of the set answer the request: waits for one if need be, and goes on as
+/// [`forward`] does. The request's time runs while it waits.
+///
+/// # Errors
+/// Those of [`forward`]; and when no worker is ready in time, or too many requests wait already.
+pub async fn answer(
+    request: Request<Incoming>,
+    set: &Set,
+    about: About,
+    peer: Peer,
+    limits: &Limits,
+) -> Result<Answer, Failure> {
+    let forwarded = Forwarded { id: about.id, peer };
+    let deadline = limits.deadline(about.since);
+    let hold = set.hold(about);
+    let held = match deadline {
+        Some(deadline) => timeout_at(deadline, hold)
+            .await
+            .map_err(|_| Failure::of(ProxyError::RequestTimeout, None))?,
+        None => hold.await,
+    };
+    let held = held.map_err(|refusal| Failure::of(ProxyError::NoWorker(refusal), None))?;
+    forward(request, held, set, &forwarded, limits).await
+}
+
+/// Forwards a request to the worker that holds it, which is one of the set; see the module for what
+/// happens when that fails. Dropping the future cancels the request at the worker.
+///
+/// # Errors
+/// When there is no response: see [`ProxyError`]. What breaks later is an error of the body.
+pub async fn forward(
+    mut request: Request<Incoming>,
+    held: Held,
+    set: &Set,
+    forwarded: &Forwarded,
+    limits: &Limits,
+) -> Result<Answer, Failure> {
+    let client = wants_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
+    let deadline = limits.deadline(held.since());
+    let worker = Arc::clone(held.worker());
+    let (parts, upload) = prepare(request, client.is_some(), forwarded);
+    let exchange = Exchange {
+        parts,
+        upload: upload.clone(),
+        connect_timeout: limits.connect_timeout(),
+    };
+    let exchanging = exchange.run(held, set);
+    let (response, leased, held) = match deadline {
+        Some(deadline) => timeout_at(deadline, exchanging)
+            .await
+            .unwrap_or_else(|_| Err(Failure::of(ProxyError::RequestTimeout, Some(worker))))?,
+        None => exchanging.await?,
+    };
+    let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = client else {
+            let worker = Some(Arc::clone(held.worker()));
+            return Err(Failure::of(ProxyError::Broken(Broken::Unasked), worker));
+        };
+        headers::to_client(&mut parts, true);
+        let mut response = Response::from_parts(parts, ProxiedBody::empty());
+        let tunnel = Tunnel::new(client, &mut response, &leased, held);
+        return Ok(Answer {
+            response,
+            tunnel: Some(tunnel),
+        });
+    }
+    let until_closed = leased.ends_by_closing(&parts);
+    headers::to_client(&mut parts, false);
+    let body = ProxiedBody::new(body, held, leased, upload, deadline, until_closed);
+    Ok(Answer {
+        response: Response::from_parts(parts, body),
+        tunnel: None,
+    })
+}
+
+/// The request as it goes to a worker.
+fn prepare(request: Request<Incoming>, is_upgrade: bool, forwarded: &Forwarded) -> (Parts, Upload) {
+    let (mut parts, body) = request.into_parts();
+    // What is in there is between the client's connection and hyper.
+    parts.extensions = http::Extensions::new();
+    let upload = Upload::new(body, headers::expects_continue(&parts));
+    headers::to_worker(&mut parts, &upload, is_upgrade, forwarded);
+    (parts, upload)
+}
+
+/// One request, until a response begins.
+struct Exchange {
+    parts: Parts,
+    upload: Upload,
+    connect_timeout: Duration,
+}
+
+impl Exchange {
+    async fn run(
+        &self,
+        mut held: Held,
+        set: &Set,
+    ) -> Result<(Response<Incoming>, Leased, Held), Failure> {
+        let mut tried = Tried::new();
+        let mut reuse = true;
+        // That a worker may have read it.
+        let mut is_uncertain = false;
+        loop {
+            let lost = match self.attempt(&held, reuse).await {
+                Ok((response, leased)) => return Ok((response, leased, held)),
+                Err(lost) => lost,
+            };
+            if self.upload.has_failed() {
+                let worker = Some(Arc::clone(held.worker()));
+                return Err(Failure::of(ProxyError::Client, worker));
+            }
+            let may_repeat = self.upload.can_repeat() && !is_uncertain;
+            if may_repeat && lost.was_reused && !held.worker().is_dead() {
+                if lost.is_unread {
+                    reuse = false;
+                    continue;
+                }
+                if self.parts.method.is_idempotent() && lost.is_silent {
+                    is_uncertain = true;
+                    reuse = false;
+                    continue;
+                }
+            }
+            if !(may_repeat && lost.is_unread) {
+                return Err(verdict(&held, lost.error).await);
+            }
+            let worker = Arc::clone(held.worker());
+            tried.push(worker.serial());
+            let about = held.give_up();
+            let found = match &lost.error {
+                // It can be with others as it is with this one: they are not waited for.
+                ProxyError::ConnectTimeout => set.pick_other(about, &tried).ok_or(lost.error),
+                _ => set
+                    .hold_other(about, tried.clone())
+                    .await
+                    .map_err(ProxyError::NoWorker),
+            };
+            held = found.map_err(|error| Failure::of(error, Some(worker)))?;
+            reuse = true;
+        }
+    }
+
+    /// Sends it once.
+    async fn attempt(
+        &self,
+        held: &Held,
+        reuse: bool,
+    ) -> Result<(Response<Incoming>, Leased), Lost> {
+        let protocol = Protocol::of(self.parts.version);
+        let pool = Pool::of(held.worker());
+        let pooled = if reuse { pool.take(protocol) } else { None };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => Connection::open(held.worker(), protocol, self.connect_timeout).await?,
+        };
+        let (body, gate) = self.upload.body();
+        let mut request = Request::from_parts(self.parts.clone(), body);
+        if let Some(gate) = gate {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+        }
+        let response = connection.send(request, &self.upload).await?;
+        self.upload.answered();
+        Ok((response, Leased::new(pool, connection)))
+    }
+}
+
+/// What to say of a request that was lost with its connection: that the worker died, if it did.
+async fn verdict(held: &Held, error: ProxyError) -> Failure {
+    let worker: &Arc<Worker> = held.worker();
+    if matches!(error, ProxyError::Broken(_)) {
+        let _ = timeout(VERDICT, worker.gone().cancelled()).await;
+    }
+    let error = match worker.death() {
+        Some(death) => ProxyError::Died(death.clone()),
+        None => error,
+    };
+    Failure::of(error, Some(Arc::clone(worker)))
+}

@@ -1,0 +1,8 @@
+mod rig;
+
+mod hang_ups;
+mod heads;
+mod limits;
+mod lost;
+mod streams;
+mod tunnels;

@@ -1,0 +1,36 @@
+//! How a worker ended.
+
+use std::fmt;
+
+use crate::process::child;
+
+/// How a worker process ended, or why it counts as ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It ended by itself, with that code.
+    Exited(i32),
+    /// A signal ended it: its number.
+    Killed(i32),
+    /// The process may be there, and is of no use: why.
+    Lost(String),
+}
+
+impl From<child::Death> for Death {
+    fn from(death: child::Death) -> Self {
+        match death {
+            child::Death::Exited(code) => Self::Exited(code),
+            child::Death::Signalled { signal, .. } => Self::Killed(signal),
+            child::Death::OutOfMemory | child::Death::Unknown => Self::Lost(death.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Killed(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Lost(why) => f.write_str(why),
+        }
+    }
+}

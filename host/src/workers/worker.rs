@@ -1,0 +1,226 @@
+//! One worker process.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    death::Death,
+    held::{About, Books, Place},
+};
+
+/// A worker process, from when it is ready on.
+pub struct Worker {
+    /// Its number in its set: it is the one that follows it, too.
+    pub number: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// When it was ready.
+    pub since: Instant,
+    serial: u64,
+    /// How many requests it holds, with what else decides whether it gets another: see below.
+    load: AtomicU64,
+    /// How many it was ever given.
+    taken: AtomicU64,
+    books: Books,
+    unheld: Notify,
+    leaving: CancellationToken,
+    gone: CancellationToken,
+    death: OnceLock<Death>,
+}
+
+/// Where a worker is in its life. It moves forward only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It takes requests.
+    Ready,
+    /// It takes no new ones.
+    Draining,
+    /// Its process has ended, or counts as ended.
+    Dead,
+}
+
+// In `load`, above the number of requests.
+const DRAINING: u64 = 1 << 32;
+const DEAD: u64 = 1 << 33;
+/// Somebody waits until it holds nothing.
+const AWAITED: u64 = 1 << 34;
+const NUMBER: u64 = DRAINING - 1;
+
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("number", &self.number)
+            .field("pid", &self.pid)
+            .field("phase", &self.phase())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker that has just become ready.
+    #[must_use]
+    pub fn new(number: u32, pid: u32, socket: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            pid,
+            socket,
+            since: Instant::now(),
+            serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
+            load: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            books: Books::default(),
+            unheld: Notify::new(),
+            leaving: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            death: OnceLock::new(),
+        })
+    }
+
+    /// Tells workers of one run of the host apart, whatever their set.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let load = self.load.load(Ordering::Acquire);
+        if load & DEAD != 0 {
+            Phase::Dead
+        } else if load & DRAINING != 0 {
+            Phase::Draining
+        } else {
+            Phase::Ready
+        }
+    }
+
+    /// How many requests it holds.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.load.load(Ordering::Acquire) & NUMBER).unwrap_or(usize::MAX)
+    }
+
+    /// How many requests it was ever given.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// What it holds, the oldest first. For a log or a status page: locks each of its books.
+    #[must_use]
+    pub fn held(&self) -> Vec<About> {
+        self.books.list()
+    }
+
+    /// It gets no new requests from now on. Idle connections to it are closed.
+    pub fn drain(&self) {
+        self.load.fetch_or(DRAINING, Ordering::AcqRel);
+        self.leaving.cancel();
+    }
+
+    /// Its process has ended: it gets no new requests, and those that it holds end with an error.
+    /// Returns what it holds, the oldest first. Only the first death counts, and returns anything.
+    pub fn died(&self, death: Death) -> Vec<About> {
+        if self.death.set(death).is_err() {
+            return Vec::new();
+        }
+        self.load.fetch_or(DRAINING | DEAD, Ordering::AcqRel);
+        let held = self.held();
+        self.leaving.cancel();
+        self.gone.cancel();
+        held
+    }
+
+    /// How it ended; `None`: it has not.
+    #[must_use]
+    pub fn death(&self) -> Option<&Death> {
+        self.death.get()
+    }
+
+    /// Whether its process has ended.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.phase() == Phase::Dead
+    }
+
+    /// Comes when it takes no new requests any more.
+    #[must_use]
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.leaving
+    }
+
+    /// Comes when its process has ended.
+    #[must_use]
+    pub fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    /// Waits until it holds no request.
+    pub async fn unheld(&self) {
+        loop {
+            // Registered before looking, so that no last request is missed in between.
+            let mut notified = std::pin::pin!(self.unheld.notified());
+            notified.as_mut().enable();
+            if self.load.fetch_or(AWAITED, Ordering::AcqRel) & NUMBER == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// How many requests it holds; `None`: it takes none.
+    pub(super) fn load_if_ready(&self) -> Option<u64> {
+        let load = self.load.load(Ordering::Relaxed);
+        (load & DRAINING == 0).then_some(load & NUMBER)
+    }
+
+    /// Counts a request, unless none is taken any more.
+    pub(super) fn count(&self) -> bool {
+        // Counted first: who drains it sees this request, or this request sees the draining.
+        if self.load.fetch_add(1, Ordering::AcqRel) & DRAINING != 0 {
+            self.uncount();
+            return false;
+        }
+        true
+    }
+
+    /// Notes a request that was counted.
+    pub(super) fn enter(&self, about: About) -> Place {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.books.enter(about)
+    }
+
+    /// Forgets a request, and counts it no longer.
+    pub(super) fn release(&self, place: Place) -> About {
+        let about = self.books.leave(place);
+        self.uncount();
+        about
+    }
+
+    /// What the request in that place is.
+    pub(super) fn about(&self, place: Place) -> About {
+        self.books.read(place)
+    }
+
+    fn uncount(&self) {
+        let before = self.load.fetch_sub(1, Ordering::AcqRel);
+        if before & NUMBER == 1 && before & AWAITED != 0 {
+            self.unheld.notify_waiters();
+        }
+    }
+}
