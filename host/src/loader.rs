@@ -51,8 +51,19 @@ pub struct SetupFacts {
     pub generation: GenerationId,
     /// Its settings: a JSON object.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The worker that it is loaded in; `None`: the host itself.
+    pub post: Option<Post>,
     /// What it may ask of the host.
     pub services: Arc<dyn Services>,
+}
+
+/// A worker's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Its process group.
+    pub group: String,
+    /// Its number in that, from 0.
+    pub worker: u32,
 }
 
 /// Why an app could not be set up.
@@ -67,7 +78,7 @@ pub enum SetupError {
 }
 
 /// Why an app stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum StopReason {
     /// A newer generation serves.
     Reload,
@@ -87,6 +98,10 @@ pub enum StopReason {
     MaxAge,
     /// The host replaces itself.
     Restart,
+    /// Its worker had no request for as long as it may, and ends until there is one.
+    Inactivity,
+    /// Somebody sent its worker a signal, and another takes its place.
+    Signal,
 }
 
 impl StopReason {
@@ -101,6 +116,8 @@ impl StopReason {
             Self::MaxRequests => abi::REASON_MAX_REQUESTS,
             Self::MaxAge => abi::REASON_MAX_AGE,
             Self::Restart => abi::REASON_RESTART,
+            Self::Inactivity => abi::REASON_INACTIVITY,
+            Self::Signal => abi::REASON_SIGNAL,
         }
     }
 }
@@ -117,6 +134,8 @@ impl fmt::Display for StopReason {
             Self::MaxRequests => "max-requests",
             Self::MaxAge => "max-age",
             Self::Restart => "restart",
+            Self::Inactivity => "inactivity",
+            Self::Signal => "signal",
         })
     }
 }
@@ -153,11 +172,17 @@ impl Loaded {
             name: lend(facts.name.as_str()),
             path: lend(&path),
             mount: lend(&facts.mount),
-            group: abi::Slice::EMPTY,
+            group: facts
+                .post
+                .as_ref()
+                .map_or(abi::Slice::EMPTY, |post| lend(&post.group)),
             settings: lend(&settings),
             generation: facts.generation.get(),
-            mode: abi::MODE_EMBEDDED,
-            worker: 0,
+            mode: match facts.post {
+                Some(_) => abi::MODE_DAEMON,
+                None => abi::MODE_EMBEDDED,
+            },
+            worker: facts.post.as_ref().map_or(0, |post| post.worker),
             max_level: telemetry::max_level() as u32,
         };
         let mut outcome = abi::SetupOutcome {

@@ -66,6 +66,12 @@ const struct ReplugHeap *replug_heap_1(const void *address);
 // The host replaces itself.
 #define REPLUG_REASON_RESTART 9
 
+// Its worker process had no request for as long as it may, and ends until there is one.
+#define REPLUG_REASON_INACTIVITY 10
+
+// Somebody sent its worker process a signal; another worker takes its place.
+#define REPLUG_REASON_SIGNAL 11
+
 // What a polled or plain call comes back with: one of the constants below.
 typedef uint32_t ReplugStatus;
 

@@ -28,6 +28,10 @@ pub enum Reason {
     MaxAge,
     /// The host replaces itself.
     Restart,
+    /// Its worker process had no request for as long as it may, and ends until there is one.
+    Inactivity,
+    /// Somebody sent its worker process a signal; another worker takes its place.
+    Signal,
     /// A reason that this version of the crate has no name for.
     Other(u32),
 }
@@ -44,6 +48,8 @@ impl Reason {
             abi::REASON_MAX_REQUESTS => Self::MaxRequests,
             abi::REASON_MAX_AGE => Self::MaxAge,
             abi::REASON_RESTART => Self::Restart,
+            abi::REASON_INACTIVITY => Self::Inactivity,
+            abi::REASON_SIGNAL => Self::Signal,
             other => Self::Other(other),
         }
     }
@@ -61,6 +67,8 @@ impl fmt::Display for Reason {
             Self::MaxRequests => f.write_str("max requests"),
             Self::MaxAge => f.write_str("max age"),
             Self::Restart => f.write_str("restart"),
+            Self::Inactivity => f.write_str("inactivity"),
+            Self::Signal => f.write_str("signal"),
             Self::Other(code) => write!(f, "reason {code}"),
         }
     }

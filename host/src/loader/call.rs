@@ -29,6 +29,9 @@ pub enum CallError {
     /// Its code panicked.
     #[error("the app panicked at {}: {}", .0.location, .0.message)]
     Panicked(Caught),
+    /// It was asked of a process that does not have the app loaded.
+    #[error("the app is loaded in another process")]
+    Elsewhere,
     /// What it returned is no HTTP response.
     #[error("the app's response is not valid: {0}")]
     Invalid(String),

@@ -108,7 +108,7 @@ impl Plugin {
     /// # Errors
     /// When there is none of that name, or it panics at once.
     pub fn run_schedule<O: PluginOwner>(owner: &Arc<O>, name: &str) -> Result<Task<O>, CallError> {
-        let running = owner.plugin().running();
+        let running = owner.plugin().ok_or(CallError::Elsewhere)?.running();
         let Some(run) = running.library.table().run_schedule else {
             return Err(CallError::Failed("its ABI has no schedules".to_owned()));
         };

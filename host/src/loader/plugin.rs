@@ -28,8 +28,8 @@ pub struct Plugin(Arc<Shared>);
 /// What has a plugin as a part of itself. A share of it is as good as a clone of the plugin, so
 /// that a call counts one thing instead of two.
 pub trait PluginOwner: Send + Sync + 'static {
-    /// The plugin.
-    fn plugin(&self) -> &Plugin;
+    /// The plugin; `None`: this process does not have it loaded.
+    fn plugin(&self) -> Option<&Plugin>;
 }
 
 type OnLast = Box<dyn FnOnce(Running) + Send>;
@@ -97,7 +97,8 @@ impl Plugin {
         info: &RequestInfo<'_>,
         keep: K,
     ) -> Result<Call<O, K>, CallError> {
-        let body = request::export_body(body, &owner.plugin().running().slots);
+        let plugin = owner.plugin().ok_or(CallError::Elsewhere)?;
+        let body = request::export_body(body, &plugin.running().slots);
         Self::begin(owner, parts, body, info, keep)
     }
 
@@ -121,7 +122,7 @@ impl Plugin {
         info: &RequestInfo<'_>,
         keep: K,
     ) -> Result<Call<O, K>, CallError> {
-        let running = owner.plugin().running();
+        let running = owner.plugin().ok_or(CallError::Elsewhere)?.running();
         let table = running.library.table();
         let mut raw = abi::Call {
             this: ptr::null_mut(),

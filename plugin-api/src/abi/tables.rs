@@ -165,6 +165,10 @@ pub const REASON_MAX_REQUESTS: u32 = 7;
 pub const REASON_MAX_AGE: u32 = 8;
 /// The host replaces itself.
 pub const REASON_RESTART: u32 = 9;
+/// Its worker process had no request for as long as it may, and ends until there is one.
+pub const REASON_INACTIVITY: u32 = 10;
+/// Somebody sent its worker process a signal; another worker takes its place.
+pub const REASON_SIGNAL: u32 = 11;
 
 /// How a plugin is to stop.
 #[repr(C)]

@@ -272,6 +272,8 @@ fn hooks_are_told_the_reason() {
         (abi::REASON_ROLLBACK, "rollback"),
         (abi::REASON_MAX_REQUESTS, "max requests"),
         (abi::REASON_MAX_AGE, "max age"),
+        (abi::REASON_INACTIVITY, "inactivity"),
+        (abi::REASON_SIGNAL, "signal"),
         (abi::REASON_RESTART, "restart"),
         (99, "reason 99"),
     ] {
