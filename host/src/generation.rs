@@ -1,7 +1,7 @@
 //! One loaded copy of an app, and the leases that keep it alive.
 //!
 //! A [`Lease`] is what a request holds while it can still run the generation's code. There is no
-//! counter to forget: the last lease to go gives the running plugin back, and only who has that
+//! counter to forget: the last lease to go gives the generation's [`Body`] back, and only who has that
 //! can stop it.
 
 use std::{
@@ -13,21 +13,26 @@ use std::{
     time::Instant,
 };
 
+mod body;
+mod crew;
 mod pause;
 mod tally;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use body::Body;
+pub use crew::{Crew, Seat};
 pub use pause::{Idle, Paused};
 pub use tally::{Counts, Tally};
 
 use crate::{
     config::Mount,
     id::{AppName, Digest, GenerationId},
-    loader::{Footprint, Plugin, PluginOwner, Running},
+    loader::{Footprint, Plugin, PluginOwner, StopReason},
     process::OpenedBy,
 };
+use body::Shared;
 
 /// What is known of a generation, whether it takes requests or not.
 #[derive(Clone, Debug)]
@@ -44,8 +49,8 @@ pub struct Facts {
     pub digest: Digest,
     /// When it was ready to serve.
     pub since: Instant,
-    /// What it has in the process.
-    pub footprint: Footprint,
+    /// What it has in this process; `None`: it is loaded in others.
+    pub footprint: Option<Footprint>,
     /// What it has answered.
     pub tally: Arc<Tally>,
 }
@@ -59,7 +64,7 @@ pub struct Generation {
     /// New requests are turned away for as long as it uses more memory than it may.
     turns_away: AtomicBool,
     cut: Arc<Cut>,
-    plugin: Plugin,
+    body: Shared,
 }
 
 impl std::ops::Deref for Generation {
@@ -77,6 +82,24 @@ impl Generation {
         &self.cut
     }
 
+    /// The plugin, if this process has it loaded. A clone of it keeps the generation from being
+    /// stopped.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&Plugin> {
+        self.body.plugin()
+    }
+
+    /// Its part in a crew, if workers have it loaded.
+    #[must_use]
+    pub fn seat(&self) -> Option<&Seat> {
+        self.body.seat()
+    }
+
+    /// Tells its code that draining has begun, and why.
+    pub fn shutdown(&self, reason: StopReason) {
+        self.body.shutdown(reason);
+    }
+
     /// From now on, no new request is taken while it uses more memory than it may.
     pub fn turn_away_when_exhausted(&self) {
         self.turns_away.store(true, Ordering::Relaxed);
@@ -85,7 +108,8 @@ impl Generation {
     /// Whether a new request is to be turned away.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        self.turns_away.load(Ordering::Relaxed) && self.footprint.exceeds_its_limit()
+        let exceeds = Footprint::exceeds_its_limit;
+        self.turns_away.load(Ordering::Relaxed) && self.footprint.as_ref().is_some_and(exceeds)
     }
 }
 
@@ -119,8 +143,8 @@ impl Cut {
 }
 
 impl PluginOwner for Generation {
-    fn plugin(&self) -> &Plugin {
-        &self.plugin
+    fn plugin(&self) -> Option<&Plugin> {
+        self.body.plugin()
     }
 }
 
@@ -134,12 +158,6 @@ impl Lease {
     #[must_use]
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.0)
-    }
-
-    /// The plugin. A clone of it keeps the generation from being stopped, too.
-    #[must_use]
-    pub fn plugin(&self) -> &Plugin {
-        &self.0.plugin
     }
 }
 
@@ -158,7 +176,7 @@ pub struct Live {
     pub lease: Lease,
     /// Descriptors that came up with it.
     pub opened: Option<OpenedBy>,
-    last: oneshot::Receiver<Running>,
+    last: oneshot::Receiver<Body>,
 }
 
 impl fmt::Debug for Live {
@@ -170,15 +188,11 @@ impl fmt::Debug for Live {
 }
 
 impl Live {
-    /// Makes a plugin that has been set up ready for requests.
+    /// Makes code that has been set up ready for requests.
     #[must_use]
-    pub fn new(running: Running, facts: Facts) -> Self {
+    pub fn new(body: Body, facts: Facts) -> Self {
         let (sender, last) = oneshot::channel();
-        let plugin = running.share(move |running| {
-            // Who owned the generation is gone only when the whole host is; then the process's
-            // end is what unloads.
-            let _ = sender.send(running);
-        });
+        let body = body.share(sender);
         let cut = Arc::default();
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -187,7 +201,7 @@ impl Live {
                 serial,
                 turns_away: AtomicBool::new(false),
                 cut,
-                plugin,
+                body,
             })),
             opened: None,
             last,
@@ -214,7 +228,7 @@ impl Live {
 pub struct Draining {
     generation: std::sync::Weak<Generation>,
     cut: Arc<Cut>,
-    last: oneshot::Receiver<Running>,
+    last: oneshot::Receiver<Body>,
 }
 
 impl Draining {
@@ -229,12 +243,12 @@ impl Draining {
         self.cut.make();
     }
 
-    /// Waits for the last lease. `None`: the plugin is gone without one, which is a bug.
+    /// Waits for the last lease. `None`: its code is gone without one, which is a bug.
     /// Cancel-safe.
-    pub async fn last(&mut self) -> Option<Running> {
-        let running = (&mut self.last).await.ok();
+    pub async fn last(&mut self) -> Option<Body> {
+        let body = (&mut self.last).await.ok();
         // Nobody is left to be cut; this ends those who wait to hear of it.
         self.cut.make();
-        running
+        body
     }
 }

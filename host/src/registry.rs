@@ -52,6 +52,8 @@ struct State {
     entries: IndexMap<Name, Entry>,
     /// By the claimant's serial.
     staged: HashMap<u64, Staging>,
+    /// What is seen instead of the entries.
+    mirror: Option<Vec<Registered>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -222,10 +224,28 @@ impl Registry {
         self.tell(changed);
     }
 
+    /// What a generation has registered, in the order of first registration.
+    #[must_use]
+    pub fn of_claimant(&self, by: &Claimant) -> Vec<(String, String, Value)> {
+        let state = self.lock();
+        let its = state.entries.iter().filter(|(_, entry)| {
+            let mut owners = entry.owners.iter();
+            owners.any(|owner| owner.serials.contains(&by.serial))
+        });
+        its.map(|(name, entry)| (name.kind.clone(), name.key.clone(), entry.value.clone()))
+            .collect()
+    }
+
+    /// Another host's entries are what is seen from now on: this one works for that.
+    pub fn mirror(&self, entries: Vec<Registered>) {
+        self.lock().mirror = Some(entries);
+        self.tell(true);
+    }
+
     /// The entries of a kind, in the order of first registration.
     #[must_use]
     pub fn of_kind(&self, kind: &str) -> Vec<Registered> {
-        self.those(|name| name.kind == kind)
+        self.those(|it| it == kind)
     }
 
     /// All entries, in the order of first registration.
@@ -234,9 +254,13 @@ impl Registry {
         self.those(|_| true)
     }
 
-    fn those(&self, wanted: impl Fn(&Name) -> bool) -> Vec<Registered> {
+    fn those(&self, wanted: impl Fn(&str) -> bool) -> Vec<Registered> {
         let state = self.lock();
-        let entries = state.entries.iter().filter(|(name, _)| wanted(name));
+        if let Some(mirror) = &state.mirror {
+            let those = mirror.iter().filter(|entry| wanted(&entry.kind));
+            return those.cloned().collect();
+        }
+        let entries = state.entries.iter().filter(|(name, _)| wanted(&name.kind));
         entries.map(|(name, entry)| entry.show(name)).collect()
     }
 

@@ -5,7 +5,13 @@
 //! comes back as an event; so no app's slowness delays another's, and no two steps for one
 //! app overlap.
 
-use std::{collections::HashMap, future::pending, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::pending,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,10 +27,13 @@ mod error;
 mod event;
 mod finish;
 mod first_round;
+mod groups;
 mod guard;
 mod guarding;
 mod history;
+mod launch;
 mod load;
+mod outpost;
 mod pause;
 mod renewal;
 mod retire;
@@ -41,16 +50,18 @@ pub use error::ReloadError;
 pub use event::Handle;
 pub use first_round::FirstRound;
 pub use history::Outcome;
+pub use launch::{LaunchError, Launched, Launcher, Member, Said};
 pub use status::{
-    AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus, Status,
+    AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus,
+    Status, WorkerStatus,
 };
 pub use timetable::{ScheduleCounts, ScheduleStatus};
 
 use crate::{
     artifact::StagingArea,
     config::{Config, Mount},
-    id::{AppName, ArtifactPath},
-    loader::StopReason,
+    id::{AppName, ArtifactPath, Digest, GenerationId},
+    loader::{Post, StopReason},
     process::HostThreads,
     registry::Registry,
     router::Router,
@@ -60,6 +71,7 @@ use crate::{
 use cause::Cause;
 use event::{Event, Shutdown};
 use first_round::FirstRoundState;
+use groups::Groups;
 use retiring::Retiring;
 use services::Wish;
 use slot::{Old, Place, Slot, Work};
@@ -79,6 +91,19 @@ pub struct Wanted {
     pub name: Option<AppName>,
     /// It is all that there is to serve.
     pub alone: bool,
+    /// What to load instead of the file, and as which generation: another host has chosen it.
+    pub handed: Option<Handed>,
+}
+
+/// A private copy of another host's, and what it is to be.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    /// The copy, which is not written to.
+    pub file: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// The number of the generation that it is to be.
+    pub generation: GenerationId,
 }
 
 /// What the actor works with.
@@ -92,14 +117,28 @@ pub struct Parts {
     pub staging: Arc<StagingArea>,
     /// The threads that have run plugins' code when those are to go.
     pub host_threads: Arc<HostThreads>,
-    /// What tells of changes.
-    pub watcher: Watcher,
+    /// What tells of changes; `None`: files are nothing to this host, another one tells it.
+    pub watcher: Option<Watcher>,
     /// Where it tells.
     pub watch_events: mpsc::UnboundedReceiver<WatchEvent>,
     /// Where apps' state is kept.
     pub store: Arc<StateStore>,
     /// Where apps' wish for another process image goes.
     pub restart: mpsc::Sender<AppName>,
+    /// What starts the workers of process groups; `None`: there are none.
+    pub launcher: Option<Arc<dyn Launcher>>,
+    /// The host that this one works for: it makes the scheduled calls, and is told of apps' wish to
+    /// be reloaded. `None`: there is none.
+    pub superior: Option<Superior>,
+}
+
+/// The host that a worker works for.
+#[derive(Clone, Debug)]
+pub struct Superior {
+    /// The worker's place.
+    pub post: Post,
+    /// Where apps' wish to be reloaded goes.
+    pub reload: mpsc::UnboundedSender<AppName>,
 }
 
 /// The actor's state.
@@ -109,7 +148,7 @@ pub struct Reloader {
     router: Arc<Router>,
     staging: Arc<StagingArea>,
     host_threads: Arc<HostThreads>,
-    watcher: Watcher,
+    watcher: Option<Watcher>,
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     slots: HashMap<ArtifactPath, Slot>,
@@ -131,6 +170,8 @@ pub struct Reloader {
     end_reason: StopReason,
     /// Where the wish for another process image goes.
     restart: mpsc::Sender<AppName>,
+    groups: Option<Groups>,
+    superior: Option<Superior>,
 }
 
 #[derive(Debug)]
@@ -151,6 +192,8 @@ impl Reloader {
             mut watch_events,
             store,
             restart,
+            launcher,
+            superior,
         } = parts;
         let (sender, events) = mpsc::unbounded_channel();
         let forward = sender.clone();
@@ -182,6 +225,8 @@ impl Reloader {
             store,
             end_reason: StopReason::HostShutdown,
             restart,
+            groups: launcher.map(Groups::new),
+            superior,
         };
         (reloader, handle)
     }
@@ -196,10 +241,15 @@ impl Reloader {
             mount,
             name,
             alone,
+            handed,
         } in wanted
         {
-            let place = Place { mount, name, alone };
-            self.slots.insert(path.clone(), Slot::new(place));
+            let mut slot = Slot::new(Place { mount, name, alone });
+            slot.next = handed
+                .as_ref()
+                .map_or(slot.next, |handed| handed.generation);
+            slot.handed = handed;
+            self.slots.insert(path.clone(), slot);
             self.begin_load(&path, Cause::Change);
         }
         self.take_first_round();
@@ -228,6 +278,8 @@ impl Reloader {
             Event::Watched(WatchEvent::Tracked { artifact, files }) => {
                 self.tracked_changed(&artifact, &files);
             }
+            Event::Looked { path, serial } => self.looked(&path, serial),
+            Event::Launched(launch) => self.launched(*launch),
             Event::Loaded { path, attempt } => self.loaded(&path, *attempt),
             Event::Prepared { path, serial, go } => self.prepared(&path, serial, go),
             Event::Handover {
@@ -242,6 +294,7 @@ impl Reloader {
             } => self.stood(&path, serial, *stood),
             Event::Called { path, name, well } => self.called(&path, &name, well),
             Event::AppAsked { path, serial, wish } => self.app_asked(&path, serial, wish),
+            Event::WorkerAsked(path) => self.worker_asked(&path),
             Event::Restart { app, wish } => self.restart_asked(&app, wish),
             Event::Wanted(path) => self.wanted(&path),
             Event::SecondLook(path) => self.look_again(&path),
@@ -260,6 +313,9 @@ impl Reloader {
                 reply,
             } => self.command(&app, command, reply),
             Event::History { app, reply } => drop(reply.send(self.history(&app))),
+            Event::Said(reply) => drop(reply.send(self.said())),
+            Event::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
+            Event::MirrorRegistry(entries) => self.registry.mirror(entries),
             Event::Registry(reply) => drop(reply.send(self.registry.all())),
             Event::Status(reply) => drop(reply.send(self.status())),
             Event::Shutdown(Shutdown::Tell(reason)) => self.announce(reason),
@@ -276,7 +332,7 @@ impl Reloader {
     fn announce(&mut self, reason: StopReason) {
         self.end_reason = reason;
         for live in self.slots.values().filter_map(|slot| slot.live.as_ref()) {
-            live.lease.plugin().shutdown(reason);
+            live.lease.shutdown(reason);
         }
     }
 
@@ -306,12 +362,19 @@ impl Reloader {
         }
     }
 
+    /// What apps have registered.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     /// Watches a folder: each library in it is an app. Returns those that are there already.
     ///
     /// # Errors
     /// When the folder cannot be watched.
     pub fn watch_directory(&mut self, dir: &Path) -> Result<Vec<ArtifactPath>, WatchError> {
-        self.watcher.watch_directory(dir)
+        let watcher = self.watcher.as_ref();
+        watcher.map_or_else(|| Ok(Vec::new()), |watcher| watcher.watch_directory(dir))
     }
 
     /// Watches one artifact.
@@ -319,7 +382,8 @@ impl Reloader {
     /// # Errors
     /// When it cannot be watched.
     pub fn watch_artifact(&mut self, path: &ArtifactPath) -> Result<(), WatchError> {
-        self.watcher.watch_artifact(path.clone())
+        let watcher = self.watcher.as_ref();
+        watcher.map_or(Ok(()), |watcher| watcher.watch_artifact(path.clone()))
     }
 }
 

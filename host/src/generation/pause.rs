@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Facts, Lease, Live};
+use super::{Body, Facts, Lease, Live};
 use crate::{
-    loader::{Running, SaveError, Snapshot},
+    loader::{SaveError, Snapshot},
     process::OpenedBy,
 };
 
@@ -22,8 +22,8 @@ pub enum Paused {
 /// A generation that nobody has a lease on.
 #[derive(Debug)]
 pub struct Idle {
-    /// The app, to be stopped or to be shared again.
-    pub running: Running,
+    /// Its code, to be stopped or to be shared again.
+    pub body: Body,
     /// What is known of the generation.
     pub facts: Facts,
     /// Descriptors that came up with it.
@@ -32,21 +32,21 @@ pub struct Idle {
 
 impl Live {
     /// Waits for the requests that are under way, at most until then. The app must have been shut
-    /// before. `None`: the plugin is gone, which is a bug.
+    /// before. `None`: its code is gone, which is a bug.
     pub async fn pause(mut self, deadline: Instant) -> Option<Paused> {
         let facts = self.lease.facts.clone();
         let opened = self.opened.take();
-        let idle = |running, facts, opened| {
+        let idle = |body, facts, opened| {
             Some(Paused::Idle(Box::new(Idle {
-                running,
+                body,
                 facts,
                 opened,
             })))
         };
         let mut draining = self.drain();
         // Not `draining.last` alone: connections that were answered wait for the generation's end.
-        if let Ok(running) = timeout_at(deadline, draining.last()).await {
-            return idle(running?, facts, opened);
+        if let Ok(body) = timeout_at(deadline, draining.last()).await {
+            return idle(body?, facts, opened);
         }
         match draining.generation.upgrade() {
             Some(generation) => Some(Paused::Busy(Box::new(Self {
@@ -67,8 +67,14 @@ impl Paused {
     /// When its code fails, panics or takes too long, or its state has more than `limit` bytes.
     pub fn save(&self, limit: u64, time: Duration) -> Result<Option<Snapshot>, SaveError> {
         match self {
-            Self::Idle(idle) => idle.running.save_state(limit, time),
-            Self::Busy(live) => live.lease.plugin().save_state(limit, time),
+            Self::Idle(idle) => match &idle.body {
+                Body::Here(running) => running.save_state(limit, time),
+                Body::Workers(_) => Ok(None),
+            },
+            Self::Busy(live) => match live.lease.plugin() {
+                Some(plugin) => plugin.save_state(limit, time),
+                None => Ok(None),
+            },
         }
     }
 
@@ -78,13 +84,13 @@ impl Paused {
         match self {
             Self::Idle(idle) => {
                 let Idle {
-                    running,
+                    body,
                     facts,
                     opened,
                 } = *idle;
                 Live {
                     opened,
-                    ..Live::new(running, facts)
+                    ..Live::new(body, facts)
                 }
             }
             Self::Busy(live) => *live,

@@ -10,7 +10,7 @@ use super::{
     event::Event,
     load::{self, Job},
     pause::Then,
-    slot::{Loading, Old, Slot, Work},
+    slot::{Loading, Slot, Work},
 };
 use crate::id::{ArtifactPath, Digest};
 
@@ -28,13 +28,7 @@ impl Reloader {
         slot.held = hold.is_some();
         self.serial += 1;
         slot.newest = self.serial;
-        let loading = Loading {
-            cause: cause.clone(),
-            serial: self.serial,
-            again: None,
-            removed: false,
-            old: Old::Serves,
-        };
+        let loading = Loading::of(cause.clone(), self.serial);
         let origin = match hold {
             Some(error) => Err(error),
             None => origin(slot, &cause),
@@ -54,6 +48,7 @@ impl Reloader {
             config: Arc::clone(&self.config),
             router: Arc::clone(&self.router),
             registry: Arc::clone(&self.registry),
+            post: self.superior.as_ref().map(|superior| superior.post.clone()),
             staging: Arc::clone(&self.staging),
             loaded: slot.loaded().filter(|_| cause == Cause::Change),
             bad: slot.bad.iter().copied().collect(),
@@ -118,6 +113,10 @@ fn origin(slot: &Slot, cause: &Cause) -> Result<Origin, ReloadError> {
         let file = slot.history.file(&digest);
         file.map(|file| Origin::Kept { file, digest })
     };
+    if let Some(handed) = &slot.handed {
+        let (file, digest) = (handed.file.clone(), handed.digest);
+        return Ok(Origin::Kept { file, digest });
+    }
     let serving = || slot.serving().and_then(kept);
     match cause {
         Cause::Rollback(digest) | Cause::Pin(digest) | Cause::Revival(digest) => {

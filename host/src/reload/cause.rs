@@ -11,6 +11,8 @@ pub(super) enum Cause {
     Tracked,
     /// The library changed, or is new.
     Change,
+    /// Another app of its group is loaded anew, and all of them move into other processes.
+    Neighbour,
     /// The generation that serves is as old as it may get.
     Age,
     /// It has answered as many requests as it may.
@@ -48,7 +50,10 @@ impl Cause {
 
     /// Whether a generation of the very artifact that serves is wanted.
     pub(super) fn wants_the_same(&self) -> bool {
-        matches!(self, Self::Age | Self::Requests | Self::Memory)
+        matches!(
+            self,
+            Self::Neighbour | Self::Age | Self::Requests | Self::Memory
+        )
     }
 
     /// Whether the new generation may be rolled back if it does worse.
@@ -61,6 +66,7 @@ impl Cause {
         match self {
             Self::Tracked => "tracked",
             Self::Change => "change",
+            Self::Neighbour => "neighbour",
             Self::Age => "max-age",
             Self::Requests => "max-requests",
             Self::Memory => "memory-limit",

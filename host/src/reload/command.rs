@@ -203,6 +203,14 @@ impl Reloader {
         }
     }
 
+    /// A worker's generation of the app wants it to be reloaded.
+    pub(super) fn worker_asked(&mut self, path: &ArtifactPath) {
+        let slot = self.slots.get(path);
+        if let Some(live) = slot.and_then(|slot| slot.live.as_ref()) {
+            self.app_asked(path, live.lease.load, Wish::default());
+        }
+    }
+
     /// A generation of the app wants it to be reloaded.
     pub(super) fn app_asked(&mut self, path: &ArtifactPath, serial: u64, wish: Wish) {
         let Some(slot) = self.slots.get_mut(path) else {
@@ -210,6 +218,11 @@ impl Reloader {
         };
         if !slot.may_ask(serial) {
             tracing::debug!(path = %path, "a generation that has been replaced asks for a reload");
+            return;
+        }
+        if let (Some(superior), Some(app)) = (&self.superior, slot.name()) {
+            // Nobody listens when it ends anyway.
+            let _ = superior.reload.send(app.clone());
             return;
         }
         let now = Instant::now();

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use crate::{
     artifact::{InspectError, StageError},
-    id::{AppName, AppNameError, ArtifactPath, Digest, GenerationId},
+    id::{AppName, ArtifactPath, Digest, GenerationId, GroupName, NameError},
     loader::{LoadError, SetupError},
     registry::RegisterError,
     router::MountTaken,
@@ -21,7 +21,7 @@ pub enum ReloadError {
     Inspect(#[from] InspectError),
     /// Its name cannot be an app's.
     #[error(transparent)]
-    Name(#[from] AppNameError),
+    Name(#[from] NameError),
     /// Another app has its mount.
     #[error(transparent)]
     Mount(#[from] MountTaken),
@@ -74,6 +74,22 @@ pub enum ReloadError {
     /// What it registers another app has.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// The workers of its group did not become ready.
+    #[error("group `{group}`: {reason}")]
+    Workers {
+        /// The group.
+        group: GroupName,
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// It must not be there twice, and its group's workers are.
+    #[error("it has `overlap = false`, and group `{group}` starts new workers beside the old ones")]
+    NoOverlap {
+        /// The group.
+        group: GroupName,
+    },
     /// The one before could not save its state.
     #[error("the generation before it did not hand over its state: {0}")]
     State(String),
@@ -130,6 +146,10 @@ impl ReloadError {
                 "let the two apps register different keys, or the same value; the \
                                   file is tried again when it changes"
                     .to_owned()
+            }
+            Self::Workers { remedy, .. } => remedy.clone(),
+            Self::NoOverlap { .. } => {
+                "let it run in the host itself (`group = \"\"`), or let it overlap".to_owned()
             }
             Self::State(_) => "mend what saves it, or give it more time (`cleanup-timeout`) or \
                                room (`state-limit`); the file is tried again when it changes"

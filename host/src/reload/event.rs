@@ -1,6 +1,6 @@
 //! All that can happen to the actor, and the way to tell it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,6 +10,8 @@ use tokio::{
 use super::{
     cause::Cause,
     command::{Command, Reply},
+    groups::Launch,
+    launch::Said,
     load::{Attempt, Leftover},
     pause::Stood,
     retire::Outcome,
@@ -28,6 +30,10 @@ use crate::{
 pub(super) enum Event {
     /// A file changed or is gone.
     Watched(WatchEvent),
+    /// It is known what an app is that is being loaded: it is none of a group.
+    Looked { path: ArtifactPath, serial: u64 },
+    /// A group's workers are ready, or did not become so.
+    Launched(Box<Launch>),
     /// A load has ended.
     Loaded {
         path: ArtifactPath,
@@ -63,6 +69,8 @@ pub(super) enum Event {
         serial: u64,
         wish: Wish,
     },
+    /// The same of one that a worker has loaded.
+    WorkerAsked(ArtifactPath),
     /// An app wants the host to replace itself.
     Restart { app: AppName, wish: Wish },
     /// A request waits for an app that nobody loads.
@@ -103,6 +111,16 @@ pub(super) enum Event {
         app: String,
         reply: oneshot::Sender<Result<HistoryStatus, Reply>>,
     },
+    /// The host that this one works for wants to know what apps said in their setup.
+    Said(oneshot::Sender<HashMap<ArtifactPath, Said>>),
+    /// It wants a scheduled call made.
+    RunSchedule {
+        app: AppName,
+        name: String,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// What all apps of that host have registered from now on.
+    MirrorRegistry(Vec<Registered>),
     /// Somebody wants to know what is registered.
     Registry(oneshot::Sender<Vec<Registered>>),
     /// Somebody wants to know how it is.

@@ -1,6 +1,6 @@
 //! What becomes of a load that has ended.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
@@ -12,6 +12,7 @@ use super::{
     event::Event,
     first_round::FirstRoundState,
     history::{Attempted, Outcome},
+    launch::Said,
     load::{Attempt, Found, Loaded, Started},
     services::Asked,
     slot::{Asker, Loading, Old, Refusal, Slot, Work},
@@ -26,7 +27,11 @@ use crate::{
 
 /// Loads that have ended, to the actor.
 impl Reloader {
-    pub(super) fn loaded(&mut self, path: &ArtifactPath, attempt: Attempt) {
+    pub(super) fn loaded(&mut self, path: &ArtifactPath, mut attempt: Attempt) {
+        if let Ok(Loaded::Enlisted(enlisted)) = attempt.result {
+            attempt.result = Err(ReloadError::Internal);
+            return self.enlist(path, attempt, *enlisted);
+        }
         let attempt = match &mut self.first {
             Some(first) => first.keep(path, attempt),
             None => Some(attempt),
@@ -63,13 +68,24 @@ impl Reloader {
         }
         let next = std::mem::take(&mut slot.waiting_for_next);
         let again = loading.again.take();
+        self.take(path, attempt, loading);
+        self.go_on(path, next, again);
+        self.launch_all();
+    }
+
+    /// Does with what was loaded what is to be done with it.
+    pub(super) fn take(&mut self, path: &ArtifactPath, attempt: Attempt, loading: Loading) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return self.abandon(path, attempt.result);
+        };
         note(slot, &loading.cause, &attempt);
         match attempt.result {
             Ok(Loaded::Started(started)) => self.swap_in(path, *started, loading),
             Ok(Loaded::Found(found)) => self.found(path, found),
+            // It has been sent on.
+            Ok(Loaded::Enlisted(_)) => self.not_taken(path, ReloadError::Internal, loading),
             Err(error) => self.not_taken(path, error, loading),
         }
-        self.go_on(path, next, again);
     }
 
     /// What was wished for while a load was under way. The next may be under way by now: one that
@@ -116,8 +132,16 @@ impl Reloader {
         let Asked {
             tracked, schedules, ..
         } = std::mem::take(&mut started.asked);
+        if self.superior.is_some() {
+            slot.said = Said {
+                registered: self.registry.of_claimant(&started.claimant),
+                schedules: schedules.clone(),
+                tracked: tracked.iter().map(|it| it.base().to_owned()).collect(),
+                setup: Duration::from_secs_f64(started.times.setup_ms / 1_000.0),
+            };
+        }
         let routes = started.routes.clone();
-        let staged = started.live.lease.plugin().staged_path().to_owned();
+        let staged = started.staged.clone();
         let digest = started.live.lease.digest;
         slot.blocked_on = None;
         slot.waited = false;
@@ -201,7 +225,9 @@ impl Reloader {
             poll: options.poll,
             tracked,
         };
-        self.watcher.arrange(path, arrangement);
+        if let Some(watcher) = &self.watcher {
+            watcher.arrange(path, arrangement);
+        }
     }
 
     /// An app that is loaded by its first request.
@@ -281,7 +307,9 @@ impl Reloader {
                 return;
             }
             ReloadError::Stage(StageError::Open(OpenError::Unreadable { .. })) => {
-                self.watcher.unread(path);
+                if let Some(watcher) = &self.watcher {
+                    watcher.unread(path);
+                }
             }
             _ => {}
         }
@@ -342,16 +370,20 @@ impl Reloader {
 }
 
 fn note(slot: &mut Slot, cause: &Cause, attempt: &Attempt) {
+    let mut generation = slot.next;
     let outcome = match &attempt.result {
-        Ok(Loaded::Started(_)) => Outcome::Served,
+        Ok(Loaded::Started(started)) => {
+            generation = started.live.lease.id;
+            Outcome::Served
+        }
         // Nothing was loaded.
-        Ok(Loaded::Found(_)) | Err(ReloadError::Unchanged) => return,
+        Ok(Loaded::Found(_) | Loaded::Enlisted(_)) | Err(ReloadError::Unchanged) => return,
         Err(error) => Outcome::Refused {
             reason: error.to_string(),
         },
     };
     slot.history.note(Attempted {
-        generation: slot.next,
+        generation,
         digest: attempt.digest,
         at: SystemTime::now(),
         cause: cause.name(),

@@ -1,6 +1,7 @@
 //! From a path to a generation that can take requests.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,13 +22,14 @@ use super::{
 };
 use crate::{
     app::{App, Patience},
-    artifact::{Fingerprint, StagingArea},
+    artifact::{Fingerprint, Inspected, StagingArea},
     config::{AppOptions, Config, Mount},
-    generation::{Facts, Live, Tally},
-    id::{AppName, ArtifactPath, Digest, GenerationId},
-    loader::{SetupFacts, Stopped},
+    generation::{Body, Facts, Live, Tally},
+    id::{AppName, ArtifactPath, Digest, GenerationId, GroupName},
+    loader::{Post, SetupFacts, Stopped},
     registry::{Claimant, ROUTE, Registry},
     router::Router,
+    watcher::Tracked,
 };
 
 /// What is to be loaded.
@@ -42,6 +44,8 @@ pub(super) struct Job {
     pub(super) config: Arc<Config>,
     pub(super) router: Arc<Router>,
     pub(super) registry: Arc<Registry>,
+    /// The worker that this is; `None`: it is the host itself.
+    pub(super) post: Option<Post>,
     pub(super) staging: Arc<StagingArea>,
     /// The file that serves now, if that need not be loaded again.
     pub(super) loaded: Option<(Fingerprint, Digest)>,
@@ -69,6 +73,19 @@ pub(super) enum Loaded {
     Started(Box<Started>),
     /// It was only looked at, and is to be loaded by its first request.
     Found(Found),
+    /// It was only looked at, and is to be loaded by the workers of its group.
+    Enlisted(Box<Enlisted>),
+}
+
+/// An artifact that a group's workers are to load.
+#[derive(Debug)]
+pub(super) struct Enlisted {
+    pub(super) group: GroupName,
+    pub(super) app: Arc<App>,
+    pub(super) artifact: Arc<Inspected>,
+    pub(super) fingerprint: Fingerprint,
+    /// What it is linked to, and what the operator wants tracked.
+    pub(super) tracked: Vec<Tracked>,
 }
 
 /// A generation that has been set up, and its app.
@@ -83,6 +100,10 @@ pub(super) struct Started {
     /// What else it has asked for.
     pub(super) asked: Asked,
     pub(super) fingerprint: Fingerprint,
+    /// The private copy.
+    pub(super) staged: PathBuf,
+    /// The group that has it loaded, and what of; `None`: this process has.
+    pub(super) elsewhere: Option<(GroupName, Arc<Inspected>)>,
     pub(super) times: Times,
 }
 
@@ -145,6 +166,18 @@ async fn load(
             digest: artifact.digest,
         }));
     }
+    if let Some((group, _)) = job.config.group_of(&artifact.name) {
+        if !options.overlap {
+            return Err(ReloadError::NoOverlap {
+                group: group.clone(),
+            });
+        }
+        return Ok(Loaded::Enlisted(Box::new(artifact.enlist(group, app))));
+    }
+    let _ = job.sender.send(Event::Looked {
+        path: job.path.clone(),
+        serial: job.serial,
+    });
     if !options.overlap {
         make_room(&job).await?;
     }
@@ -186,6 +219,7 @@ async fn start(
         mount: app.mount.to_string(),
         generation: job.generation,
         settings: job.config.settings_of(&app.name),
+        post: job.post.clone(),
         services: Arc::clone(asking) as _,
     };
     let began = Instant::now();
@@ -199,11 +233,11 @@ async fn start(
         id: job.generation,
         digest: opened.digest,
         since: Instant::now(),
-        footprint: running.footprint(),
+        footprint: Some(running.footprint()),
         load: job.serial,
-        tally: Arc::new(tally(job, options)),
+        tally: Arc::new(tally(&job.path, job.generation, options, &job.sender)),
     };
-    let mut live = Live::new(running, facts);
+    let mut live = Live::new(Body::Here(Box::new(running)), facts);
     live.opened = Some(opened.before.until_now());
     let began = Instant::now();
     if let Err(error) = judge(&live, &asked, options).await {
@@ -225,6 +259,8 @@ async fn start(
         routes: routes.collect(),
         asked,
         fingerprint: opened.fingerprint,
+        staged: opened.staged,
+        elsewhere: None,
         times: *times,
     })))
 }
@@ -271,11 +307,16 @@ fn app(job: &Job, name: &AppName, mount: &Mount, options: &AppOptions) -> Arc<Ap
 }
 
 /// Counts its requests, and tells when they are as many as it may answer.
-fn tally(job: &Job, options: &AppOptions) -> Tally {
+pub(super) fn tally(
+    path: &ArtifactPath,
+    generation: GenerationId,
+    options: &AppOptions,
+    sender: &mpsc::UnboundedSender<Event>,
+) -> Tally {
     if options.max_requests == 0 {
         return Tally::default();
     }
-    let (path, generation, sender) = (job.path.clone(), job.generation, job.sender.clone());
+    let (path, sender) = (path.clone(), sender.clone());
     Tally::with_limit(jittered(options.max_requests), move || {
         let _ = sender.send(Event::Worn {
             path: path.clone(),

@@ -26,7 +26,9 @@ impl Reloader {
         let (Some(app), Some(live)) = (&slot.app, &slot.live) else {
             return;
         };
-        let footprint = &live.lease.footprint;
+        let Some(footprint) = &live.lease.footprint else {
+            return;
+        };
         if live.lease.id != generation {
             return;
         }

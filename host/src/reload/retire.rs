@@ -18,7 +18,7 @@ use super::{
     thread::{self, ms},
 };
 use crate::{
-    generation::{Draining, Live},
+    generation::{Body, Draining, Live},
     loader::{Quarantine, Running, Snapshot, StopReason, StopReport, Stopped},
     process::{Ending, HostThreads, OpenedBy},
     state::StateStore,
@@ -79,7 +79,7 @@ pub(super) async fn run(plan: &Plan, live: Live, state: State, stopped: impl FnO
     let Retiring {
         app, generation, ..
     } = &*plan.retiring;
-    live.lease.plugin().shutdown(plan.reason);
+    live.lease.shutdown(plan.reason);
     let draining = live.drain();
     if draining.in_flight() > 0 {
         tracing::info!(
@@ -91,22 +91,37 @@ pub(super) async fn run(plan: &Plan, live: Live, state: State, stopped: impl FnO
             draining.in_flight(),
         );
     }
-    let Some(running) = drained(plan, draining).await else {
+    let Some(body) = drained(plan, draining).await else {
         plan.retiring
             .quarantine("the host ends, and it is still in use".to_owned());
         return Outcome::Quarantined;
     };
-    run_idle(plan, running, state, stopped).await
+    run_idle(plan, body, state, stopped).await
 }
 
 /// The same for one that nothing holds any more. `told` is called when it is stopped.
 pub(super) async fn run_idle(
     plan: &Plan,
-    running: Running,
+    body: Body,
     state: State,
     told: impl FnOnce(),
 ) -> Outcome {
     plan.retiring.enter(Phase::Stopping);
+    let running = match body {
+        Body::Here(running) => *running,
+        Body::Workers(seat) => {
+            plan.retiring.left.cancel();
+            seat.crew.leave(&seat.app, plan.reason).await;
+            told();
+            tell(
+                plan,
+                Outcome::Unloaded,
+                StopReport::default(),
+                StdInstant::now(),
+            );
+            return Outcome::Unloaded;
+        }
+    };
     let running = match keep(plan, running, state).await {
         Ok(running) => running,
         Err(error) => {
@@ -250,7 +265,7 @@ async fn unload(plan: &Plan, stopped: Stopped) -> Outcome {
     Outcome::Quarantined
 }
 
-async fn drained(plan: &Plan, mut draining: Draining) -> Option<Running> {
+async fn drained(plan: &Plan, mut draining: Draining) -> Option<Body> {
     if let Ok(last) = timeout_at(plan.deadline, draining.last()).await {
         return last;
     }

@@ -27,7 +27,8 @@ pub(super) struct Retiring {
     pub(super) app: AppName,
     pub(super) path: ArtifactPath,
     pub(super) generation: GenerationId,
-    pub(super) footprint: Footprint,
+    /// What it has in this process.
+    pub(super) footprint: Option<Footprint>,
     /// Gone when it is stopped.
     leased: Weak<Generation>,
     phase: Mutex<Phase>,
@@ -149,14 +150,14 @@ impl Reloader {
         match paused {
             Paused::Idle(idle) => {
                 let Idle {
-                    running,
+                    body,
                     facts,
                     opened,
                 } = *idle;
                 let retiring = Retiring::new(path, &facts, Weak::new());
                 let plan = self.plan(&retiring, reason, now, opened, load);
                 self.spawn_retiring(retiring, async move {
-                    retire::run_idle(&plan, running, state, stopped).await
+                    retire::run_idle(&plan, body, state, stopped).await
                 });
             }
             Paused::Busy(mut live) => {
@@ -198,7 +199,7 @@ impl Reloader {
             app: name,
             path,
             generation,
-            footprint: stopped.footprint(),
+            footprint: Some(stopped.footprint()),
             leased: Weak::new(),
             phase: Mutex::new(Phase::Draining),
             left: CancellationToken::new(),

@@ -22,6 +22,9 @@ use crate::{
 impl Reloader {
     /// When the next call is due.
     pub(super) fn next_call(&self) -> Option<Instant> {
+        if self.superior.is_some() {
+            return None;
+        }
         let serves = |path| self.slots.get(path).is_some_and(|slot| slot.live.is_some());
         let serving = self.timetables.iter().filter(|(path, _)| serves(path));
         serving.filter_map(|(_, table)| table.next()).min()
@@ -37,7 +40,7 @@ impl Reloader {
             for name in table.due(now) {
                 let (lease, path, sender) = (live.lease.clone(), path.clone(), self.sender.clone());
                 tokio::spawn(async move {
-                    let well = call(&lease, &name).await;
+                    let well = call(&lease, &name).await.is_ok();
                     drop(lease);
                     let _ = sender.send(Event::Called { path, name, well });
                 });
@@ -69,12 +72,22 @@ impl Reloader {
     }
 }
 
-/// Whether it ended well. At the drain deadline it is cut, as a request is.
-async fn call(lease: &Lease, name: &str) -> bool {
+/// Makes the call. At the drain deadline it is cut, as a request is.
+///
+/// The error says what went wrong, and has been logged.
+pub(super) async fn call(lease: &Lease, name: &str) -> Result<(), String> {
+    let run = async {
+        match lease.seat() {
+            Some(seat) => {
+                let called = seat.crew.run_schedule(&seat.app, name);
+                called.await.map_err(CallError::Failed)
+            }
+            None => Plugin::run_schedule(&lease.0, name)?.await,
+        }
+    };
     let (app, generation) = (lease.app.as_str(), lease.id.get());
-    let run = async { Plugin::run_schedule(&lease.0, name)?.await };
     match lease.cut().token().run_until_cancelled(run).await {
-        Some(Ok(())) => true,
+        Some(Ok(())) => Ok(()),
         Some(Err(CallError::Panicked(caught))) => {
             lease.tally.panic();
             tracing::error!(
@@ -91,8 +104,10 @@ async fn call(lease: &Lease, name: &str) -> bool {
                 generation: lease.id,
                 request: None,
             };
-            backtrace::log(who, &caught, &lease.footprint);
-            false
+            if let Some(footprint) = &lease.footprint {
+                backtrace::log(who, &caught, footprint);
+            }
+            Err(format!("it panicked: {}", caught.message))
         }
         Some(Err(error)) => {
             tracing::error!(
@@ -102,7 +117,7 @@ async fn call(lease: &Lease, name: &str) -> bool {
                 schedule = name,
                 "schedule {name}: {error}",
             );
-            false
+            Err(error.to_string())
         }
         None => {
             tracing::warn!(
@@ -112,7 +127,7 @@ async fn call(lease: &Lease, name: &str) -> bool {
                 schedule = name,
                 "schedule {name} was cut: the drain time is over",
             );
-            false
+            Err("it was cut: the drain time is over".to_owned())
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Asking {
 
 /// A generation's wish, on its way. As long as it is, the same wish is no other: one that wishes in
 /// a loop does not fill the host's memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wish(Arc<AtomicBool>);
 
 impl Wish {
@@ -70,6 +70,11 @@ pub(super) struct Asked {
     pub(super) schedules: Vec<(String, Duration)>,
     /// Why it must not serve: the one before could not save its state.
     pub(super) stateless: Option<String>,
+}
+
+/// What stands in the registry of a schedule.
+pub(super) fn schedule_value(every: Duration) -> Value {
+    json!({ "every": every.as_secs_f64() })
 }
 
 /// What the generation before left.
@@ -163,7 +168,7 @@ impl Services for Asking {
             if asked.schedules.iter().any(|(known, _)| known == name) {
                 return Err(format!("there is a schedule `{name}` already"));
             }
-            let value = json!({ "every": every.as_secs_f64() });
+            let value = schedule_value(every);
             self.registry
                 .stage_schedule(&self.claimant, name, &value)
                 .map_err(|error| error.to_string())?;

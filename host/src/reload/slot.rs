@@ -5,15 +5,15 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    cause::Cause, command::Reply, guard::Samples, guarding::Guarded, history::History,
-    load::Started,
+    Handed, Said, cause::Cause, command::Reply, guard::Samples, guarding::Guarded,
+    history::History, load::Started,
 };
 use crate::{
     app::App,
-    artifact::Fingerprint,
+    artifact::{Fingerprint, Inspected},
     config::{AppOptions, Config, Mount},
     generation::{Live, Paused},
-    id::{AppName, Digest, GenerationId},
+    id::{AppName, Digest, GenerationId, GroupName},
     loader::Snapshot,
     router::Router,
 };
@@ -56,6 +56,8 @@ pub(super) struct Loading {
     pub(super) again: Option<Cause>,
     /// Meanwhile the file was removed.
     pub(super) removed: bool,
+    /// It is not known yet whether it is an app of a group.
+    pub(super) looking: bool,
     pub(super) old: Old,
 }
 
@@ -77,6 +79,19 @@ pub(super) enum Old {
 pub(super) struct Refusal {
     pub(super) reason: String,
     pub(super) remedy: String,
+}
+
+impl Loading {
+    pub(super) fn of(cause: Cause, serial: u64) -> Self {
+        Self {
+            cause,
+            serial,
+            again: None,
+            removed: false,
+            looking: true,
+            old: Old::Serves,
+        }
+    }
 }
 
 impl Work {
@@ -138,6 +153,12 @@ pub(super) struct Slot {
     /// The generation that turns requests away until the next one is due.
     pub(super) turning_away: Option<GenerationId>,
     pub(super) loaded: Option<(Fingerprint, Digest)>,
+    /// What another host has chosen for it.
+    pub(super) handed: Option<Handed>,
+    /// What it said in its setup, for that host.
+    pub(super) said: Said,
+    /// The group that has it loaded, and what of.
+    pub(super) elsewhere: Option<(GroupName, Arc<Inspected>)>,
 }
 
 /// Who has asked for something.
@@ -174,6 +195,9 @@ impl Slot {
             renewed: None,
             turning_away: None,
             loaded: None,
+            handed: None,
+            said: Said::default(),
+            elsewhere: None,
         }
     }
 
@@ -209,7 +233,7 @@ impl Slot {
                 self.off_file = true;
             }
             Cause::Revival(_) => self.off_file = true,
-            Cause::Age | Cause::Requests | Cause::Memory => {}
+            Cause::Neighbour | Cause::Age | Cause::Requests | Cause::Memory => {}
             Cause::Tracked | Cause::Change | Cause::App | Cause::Command { .. } => {
                 if self.pin.is_none() && !(self.off_file && *cause == Cause::Tracked) {
                     self.off_file = false;
@@ -297,9 +321,11 @@ impl Slot {
             app: new,
             live,
             fingerprint,
+            elsewhere,
             times,
             ..
         } = started;
+        self.elsewhere = elsewhere;
         self.loaded = Some((fingerprint, live.lease.digest));
         let lease = live.lease.clone();
         let mut previous = self.live.take();

@@ -73,6 +73,43 @@ pub struct AppStatus {
     pub quarantined: usize,
     /// What it wants called from time to time.
     pub schedules: Vec<ScheduleStatus>,
+    /// The process group whose workers serve it; `null`: the host itself does.
+    pub group: Option<String>,
+    /// Its workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A worker process.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct WorkerStatus {
+    /// Its number in its group, from 0.
+    pub worker: u32,
+    /// Its process.
+    pub pid: u32,
+    /// For how long it has served, in seconds.
+    pub seconds: u64,
+    /// Requests under way, of all apps of the group.
+    pub in_flight: usize,
+    /// Requests that it was given, of all apps of the group.
+    pub requests: u64,
+}
+
+impl WorkerStatus {
+    fn of(slot: &Slot) -> Vec<Self> {
+        let live = slot.live.as_ref();
+        let seat = live.and_then(|live| live.lease.seat());
+        let workers = seat.map_or_else(Vec::new, |seat| seat.crew.set().workers());
+        workers
+            .iter()
+            .map(|worker| Self {
+                worker: worker.number,
+                pid: worker.pid,
+                seconds: worker.since.elapsed().as_secs(),
+                in_flight: worker.in_flight(),
+                requests: worker.taken(),
+            })
+            .collect()
+    }
 }
 
 /// A generation that serves.
@@ -184,8 +221,14 @@ pub struct AttemptStatus {
     pub probed_ms: f64,
 }
 
-impl From<&Footprint> for FootprintStatus {
-    fn from(footprint: &Footprint) -> Self {
+impl From<Option<&Footprint>> for FootprintStatus {
+    fn from(footprint: Option<&Footprint>) -> Self {
+        let Some(footprint) = footprint else {
+            return Self {
+                memory: 0,
+                threads: Vec::new(),
+            };
+        };
         let threads = footprint.threads().into_iter();
         Self {
             memory: footprint.memory(),
@@ -245,7 +288,7 @@ impl ServingStatus {
                 .as_ref()
                 .map(|guarded| guarded.left())
                 .map(|left: Duration| left.as_secs_f64()),
-            footprint: (&lease.footprint).into(),
+            footprint: lease.footprint.as_ref().into(),
             memory_limit: options.most_memory(),
         })
     }
@@ -292,6 +335,8 @@ impl Reloader {
                     }),
                     quarantined: self.quarantined(path).count(),
                     schedules: self.schedules_of(path),
+                    group: slot.elsewhere.as_ref().map(|(group, _)| group.to_string()),
+                    workers: WorkerStatus::of(slot),
                 }
             })
             .collect();
@@ -309,7 +354,7 @@ impl Reloader {
                 state: state.to_owned(),
                 reason,
                 in_flight: retiring.in_flight(),
-                footprint: (&retiring.footprint).into(),
+                footprint: retiring.footprint.as_ref().into(),
             }
         });
         Status {

@@ -202,7 +202,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         for path in [fifo.as_path(), dir.path()] {
             let (path, (tell, told)) = (path.to_owned(), std::sync::mpsc::channel());
-            std::thread::spawn(move || tell.send(Tracked::file_or_directory(&path)));
+            std::thread::spawn(move || drop(tell.send(Tracked::file_or_directory(&path))));
             let tracked = told.recv_timeout(Duration::from_secs(60)).unwrap();
             assert_eq!(tracked.problem(), None);
         }

@@ -1,12 +1,13 @@
 //! Looking at an artifact, and opening it.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use super::{Job, ms};
+use super::{Enlisted, Job, ms};
 use crate::{
+    app::App,
     artifact::{self, Fingerprint, InspectPolicy, Inspected},
     config::Mount,
-    id::{AppName, Digest},
+    id::{AppName, Digest, GroupName},
     loader::{self, Loaded},
     process::{Before, Usage},
     reload::{ReloadError, cause::Origin, event::Event},
@@ -32,9 +33,24 @@ pub(super) struct Artifact {
     tracked: Vec<Tracked>,
 }
 
+impl Artifact {
+    /// It is to be loaded by that group's workers.
+    pub(super) fn enlist(self, group: &GroupName, app: Arc<App>) -> Enlisted {
+        Enlisted {
+            group: group.clone(),
+            app,
+            artifact: Arc::new(self.inspected),
+            fingerprint: self.fingerprint,
+            tracked: self.tracked,
+        }
+    }
+}
+
 /// A library that is open.
 pub(super) struct Opened {
     pub(super) loaded: Loaded,
+    /// The private copy.
+    pub(super) staged: PathBuf,
     pub(super) digest: Digest,
     pub(super) fingerprint: Fingerprint,
     /// What it is linked to, and what the operator wants tracked, as that was before it was opened.
@@ -108,9 +124,11 @@ pub(super) fn open(job: &Job, artifact: Artifact) -> Result<Opened, ReloadError>
     let usage = Arc::new(usage(job, &artifact.name));
     let began = Instant::now();
     let before = Before::now();
+    let staged = artifact.inspected.staged_path().to_owned();
     let loaded = loader::load(artifact.inspected, usage)?;
     Ok(Opened {
         loaded,
+        staged,
         digest: artifact.digest,
         fingerprint: artifact.fingerprint,
         tracked: artifact.tracked,

@@ -1,0 +1,41 @@
+//! The workers of a group, as the owner of a generation sees them.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+
+use crate::{id::AppName, loader::StopReason, workers::Set};
+
+/// Worker processes that have the apps of a group loaded, each all of them.
+pub trait Crew: fmt::Debug + Send + Sync {
+    /// Where requests go.
+    fn set(&self) -> &Set;
+
+    /// How long a request waits to be connected to a worker; zero: the proxy's own bound.
+    fn connect_timeout(&self) -> Duration;
+
+    /// How long a request may take, with its response; zero: any time.
+    fn request_timeout(&self) -> Duration;
+
+    /// Tells an app, in each worker, that draining has begun, and why. Returns at once.
+    fn announce(&self, app: &AppName, reason: StopReason);
+
+    /// Nothing of an app is under way any more: it is stopped in each worker, and the workers end
+    /// with the last of their apps. Resolves when that is so, at the latest when their time for it
+    /// is over and they have been killed.
+    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()>;
+
+    /// Has one worker make a scheduled call.
+    ///
+    /// The error says what went wrong: the app's own words, or that the worker died.
+    fn run_schedule(&self, app: &AppName, name: &str) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// One app's part in what a crew has loaded.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The app.
+    pub app: AppName,
+    /// Who has it loaded.
+    pub crew: Arc<dyn Crew>,
+}

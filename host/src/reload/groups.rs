@@ -1,0 +1,362 @@
+//! Apps of process groups: one crew has all apps of a group loaded, so that a change of one is a
+//! new crew for all.
+//!
+//! A load of such an app ends with an artifact that may be loaded. Artifacts of one group that are
+//! ready at the same time go into one crew, together with what serves of the others; when that
+//! crew is ready, all of them are switched to it in one step of the actor.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use super::{
+    Reloader,
+    cause::Cause,
+    error::ReloadError,
+    event::Event,
+    launch::{LaunchError, Launched, Launcher, Member, Said},
+    load::{self, Attempt, Enlisted, Loaded, Started, Times},
+    services::{self, Asked},
+    slot::{Loading, Slot, Work},
+};
+use crate::{
+    generation::{Body, Facts, Live, Seat},
+    id::{ArtifactPath, GroupName},
+    loader::StopReason,
+    registry::{Claimant, ROUTE},
+    watcher::Tracked,
+};
+
+/// The groups, to the actor.
+#[derive(Debug)]
+pub(super) struct Groups {
+    launcher: Arc<dyn Launcher>,
+    groups: HashMap<GroupName, Group>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Loads that wait for a crew.
+    enlisted: Vec<Waiting>,
+    /// The loads that the crew is for which is being started.
+    launching: Option<Vec<Waiting>>,
+}
+
+/// A load that has come as far as it can without a crew.
+#[derive(Debug)]
+struct Waiting {
+    path: ArtifactPath,
+    attempt: Attempt,
+    enlisted: Enlisted,
+}
+
+/// A crew that is ready, or is not to be.
+#[derive(Debug)]
+pub(super) struct Launch {
+    group: GroupName,
+    members: Vec<Member>,
+    result: Result<Launched, LaunchError>,
+    began: Instant,
+}
+
+impl Group {
+    fn is_wanted(&self) -> bool {
+        self.launching.is_none() && !self.enlisted.is_empty()
+    }
+}
+
+impl Groups {
+    pub(super) fn new(launcher: Arc<dyn Launcher>) -> Self {
+        Self {
+            launcher,
+            groups: HashMap::new(),
+        }
+    }
+}
+
+/// Process groups, to the actor.
+impl Reloader {
+    /// An artifact of that group may be loaded.
+    pub(super) fn enlist(&mut self, path: &ArtifactPath, mut attempt: Attempt, enlisted: Enlisted) {
+        let Some(groups) = &mut self.groups else {
+            attempt.result = Err(ReloadError::Internal);
+            return self.loaded(path, attempt);
+        };
+        if let Some(slot) = self.slots.get_mut(path)
+            && let Work::Loading(loading) = &mut slot.work
+        {
+            loading.looking = false;
+        }
+        let group = groups.groups.entry(enlisted.group.clone()).or_default();
+        let waiting = Waiting {
+            path: path.clone(),
+            attempt,
+            enlisted,
+        };
+        group.enlisted.push(waiting);
+        self.launch_all();
+    }
+
+    /// Starts the crews that are wanted, unless an artifact is just being looked at that may belong
+    /// to one of them: that takes some milliseconds.
+    pub(super) fn launch_all(&mut self) {
+        let Some(groups) = &self.groups else { return };
+        let looking = |slot: &Slot| matches!(&slot.work, Work::Loading(loading) if loading.looking);
+        if self.ending.is_some() || self.slots.values().any(looking) {
+            return;
+        }
+        let wanted = groups.groups.iter();
+        let wanted = wanted.filter(|(_, group)| group.is_wanted());
+        for name in wanted.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.launch(name);
+        }
+    }
+
+    /// It is known what an app is that is being loaded.
+    pub(super) fn looked(&mut self, path: &ArtifactPath, serial: u64) {
+        let slot = self.slots.get_mut(path);
+        if let Some(loading) = slot.and_then(|slot| slot.work.loading(serial)) {
+            loading.looking = false;
+        }
+        self.launch_all();
+    }
+
+    fn launch(&mut self, name: GroupName) {
+        let Some(groups) = &mut self.groups else {
+            return;
+        };
+        let Some(group) = groups.groups.get_mut(&name) else {
+            return;
+        };
+        let requests = std::mem::take(&mut group.enlisted);
+        let mut members = Vec::new();
+        for (path, slot) in &mut self.slots {
+            let request = requests.iter().find(|request| request.path == *path);
+            let member = match (request, &slot.app, &slot.elsewhere) {
+                (Some(Waiting { enlisted, .. }), _, _) => {
+                    let app = &enlisted.app;
+                    (Arc::clone(app), Arc::clone(&enlisted.artifact))
+                }
+                (None, Some(app), Some((group, artifact))) if *group == name => {
+                    (Arc::clone(app), Arc::clone(artifact))
+                }
+                _ => continue,
+            };
+            let (app, artifact) = member;
+            members.push(Member {
+                path: path.clone(),
+                name: app.name.clone(),
+                mount: app.mount.clone(),
+                generation: slot.next,
+                artifact,
+            });
+            slot.next = slot.next.next();
+        }
+        // The same order in each crew.
+        members.sort_by(|one, other| one.name.cmp(&other.name));
+        group.launching = Some(requests);
+        let launched = groups.launcher.launch(&name, members.clone());
+        let sender = self.sender.clone();
+        let all_end = self.all_end.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            // Dropped at the host's end: nothing of it stays.
+            let Some(result) = all_end.run_until_cancelled(launched).await else {
+                return;
+            };
+            let launch = Launch {
+                group: name,
+                members,
+                result,
+                began,
+            };
+            let _ = sender.send(Event::Launched(Box::new(launch)));
+        });
+    }
+
+    /// A crew is ready, or is not to be.
+    pub(super) fn launched(&mut self, launch: Launch) {
+        let Some(group) = self
+            .groups
+            .as_mut()
+            .and_then(|groups| groups.groups.get_mut(&launch.group))
+        else {
+            return;
+        };
+        let requests = group.launching.take().unwrap_or_default();
+        match launch.result {
+            Ok(launched) => self.switch(requests, &launch.members, &launched, launch.began),
+            Err(error) => self.not_launched(&launch.group, requests, error),
+        }
+        self.launch_all();
+    }
+
+    /// Switches all apps of a group to a crew.
+    fn switch(
+        &mut self,
+        mut requests: Vec<Waiting>,
+        members: &[Member],
+        launched: &Launched,
+        began: Instant,
+    ) {
+        for member in members {
+            let said = launched.said.get(&member.path).cloned().unwrap_or_default();
+            let request = requests
+                .iter()
+                .position(|request| request.path == member.path);
+            match request.map(|at| requests.swap_remove(at)) {
+                Some(Waiting {
+                    path,
+                    mut attempt,
+                    enlisted,
+                }) => {
+                    attempt.times.loaded_ms = began.elapsed().as_secs_f64() * 1_000.0;
+                    attempt.times.setup_ms = said.setup.as_secs_f64() * 1_000.0;
+                    let started = self.started(member, launched, said, &attempt, enlisted);
+                    attempt.result = started.map(|started| Loaded::Started(Box::new(started)));
+                    self.loaded(&path, attempt);
+                }
+                None => self.move_over(member, launched, said),
+            }
+        }
+    }
+
+    /// A generation of an app that asked for the crew.
+    fn started(
+        &mut self,
+        member: &Member,
+        launched: &Launched,
+        said: Said,
+        attempt: &Attempt,
+        enlisted: Enlisted,
+    ) -> Result<Started, ReloadError> {
+        self.serial += 1;
+        let claimant = Claimant {
+            app: member.name.clone(),
+            serial: self.serial,
+        };
+        let live = self.seated(member, launched);
+        if let Err(error) = self.stage(&claimant, &said) {
+            self.registry.discard(&claimant);
+            self.retire(&member.path, live, StopReason::Abandoned, None);
+            return Err(error);
+        }
+        let routes = self.registry.staged(&claimant, ROUTE);
+        let tracked = said.tracked.iter();
+        let tracked = tracked.map(|path| Tracked::file_or_directory(path));
+        Ok(Started {
+            app: enlisted.app,
+            live,
+            claimant,
+            routes: routes
+                .iter()
+                .filter_map(|mount| mount.parse().ok())
+                .collect(),
+            asked: Asked {
+                tracked: tracked.chain(enlisted.tracked).collect(),
+                schedules: said.schedules,
+                stateless: None,
+            },
+            fingerprint: enlisted.fingerprint,
+            staged: member.artifact.staged_path().to_owned(),
+            elsewhere: Some((enlisted.group, Arc::clone(&member.artifact))),
+            times: attempt.times,
+        })
+    }
+
+    /// An app of the group that did not ask for the crew: its artifact is the same.
+    fn move_over(&mut self, member: &Member, launched: &Launched, said: Said) {
+        let Some(slot) = self.slots.get(&member.path) else {
+            // It was removed meanwhile.
+            let live = self.seated(member, launched);
+            return self.retire(&member.path, live, StopReason::Removal, None);
+        };
+        let (Some(app), Some((fingerprint, digest)), Some((group, artifact))) =
+            (slot.app.clone(), slot.loaded(), slot.elsewhere.clone())
+        else {
+            let live = self.seated(member, launched);
+            return self.retire(&member.path, live, StopReason::Removal, None);
+        };
+        let mut attempt = Attempt {
+            digest: Some(digest),
+            times: Times::default(),
+            result: Err(ReloadError::Internal),
+        };
+        let enlisted = Enlisted {
+            group,
+            app,
+            artifact,
+            fingerprint,
+            tracked: Vec::new(),
+        };
+        let loading = Loading::of(Cause::Neighbour, 0);
+        match self.started(member, launched, said, &attempt, enlisted) {
+            Ok(started) => {
+                attempt.result = Ok(Loaded::Started(Box::new(started)));
+                self.take(&member.path, attempt, loading);
+            }
+            Err(error) => self.refused(&member.path, &error),
+        }
+    }
+
+    fn seated(&self, member: &Member, launched: &Launched) -> Live {
+        let facts = Facts {
+            app: member.name.clone(),
+            load: self.serial,
+            mount: member.mount.clone(),
+            id: member.generation,
+            digest: *member.artifact.staged().digest(),
+            since: Instant::now(),
+            footprint: None,
+            tally: Arc::new(load::tally(
+                &member.path,
+                member.generation,
+                self.config.options_of(&member.name),
+                &self.sender,
+            )),
+        };
+        let seat = Seat {
+            app: member.name.clone(),
+            crew: Arc::clone(&launched.crew),
+        };
+        Live::new(Body::Workers(seat), facts)
+    }
+
+    /// Notes what an app registers, for when it serves.
+    fn stage(&self, claimant: &Claimant, said: &Said) -> Result<(), ReloadError> {
+        for (kind, key, value) in &said.registered {
+            self.registry.stage(claimant, kind, key, value)?;
+        }
+        for (name, every) in &said.schedules {
+            let value = services::schedule_value(*every);
+            self.registry.stage_schedule(claimant, name, &value)?;
+        }
+        Ok(())
+    }
+
+    /// There is no crew. If that is one app's doing, the others that asked have another chance.
+    fn not_launched(&mut self, group: &GroupName, requests: Vec<Waiting>, error: LaunchError) {
+        let LaunchError {
+            app,
+            reason,
+            remedy,
+        } = error;
+        let at_fault = requests
+            .iter()
+            .any(|request| Some(&request.path) == app.as_ref());
+        for mut request in requests {
+            if at_fault && Some(&request.path) != app.as_ref() {
+                if let Some(groups) = &mut self.groups {
+                    let group = groups.groups.entry(group.clone()).or_default();
+                    group.enlisted.push(request);
+                }
+                continue;
+            }
+            let (reason, remedy) = (reason.clone(), remedy.clone());
+            request.attempt.result = Err(ReloadError::Workers {
+                group: group.clone(),
+                reason,
+                remedy,
+            });
+            self.loaded(&request.path, request.attempt);
+        }
+    }
+}
