@@ -1,0 +1,164 @@
+//! The messages.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Begin;
+use crate::{id::AppName, loader::StopReason, reload::Said};
+
+/// What a supervisor tells a worker.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub enum Order {
+    /// Load these apps, and serve them. The first order, and comes once.
+    Begin(Box<Begin>),
+    /// What all apps have registered from now on: a JSON list.
+    Registry(String),
+    /// Tell your apps that draining has begun. Requests still come.
+    Announce {
+        /// Why.
+        reason: StopReason,
+    },
+    /// Drain and unload an app; the others stay.
+    Leave {
+        /// Its name.
+        app: String,
+    },
+    /// Make a scheduled call, and report how it went.
+    RunSchedule {
+        /// The number of the call, for the report.
+        call: u64,
+        /// The app.
+        app: String,
+        /// The schedule's name.
+        name: String,
+    },
+    /// Report when each HTTP thread has turned.
+    Turn {
+        /// The number of the question, for the report.
+        turn: u64,
+    },
+    /// Finish what is under way, stop all apps, and end.
+    Stop {
+        /// Why.
+        reason: StopReason,
+        /// How long what is under way may take, in milliseconds; `None`: as long as it takes.
+        drain_ms: Option<u64>,
+    },
+}
+
+/// What a worker tells its supervisor.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub enum Report {
+    /// All apps serve.
+    Ready(Vec<Ready>),
+    /// They do not, and the worker ends.
+    Refused {
+        /// The app whose fault it is; `None`: no app's.
+        app: Option<String>,
+        /// What happened.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// An app has been unloaded, as it was ordered.
+    Left {
+        /// Its name.
+        app: String,
+    },
+    /// A scheduled call has ended.
+    RanSchedule {
+        /// The number it had in the order.
+        call: u64,
+        /// What went wrong.
+        error: Option<String>,
+    },
+    /// Each HTTP thread has turned since the order.
+    Turned {
+        /// The number it had in the order.
+        turn: u64,
+    },
+    /// An app wants to be reloaded.
+    ReloadAsked {
+        /// Its name.
+        app: String,
+    },
+    /// An app wants the whole host to go on in a fresh image.
+    RestartAsked {
+        /// Its name.
+        app: String,
+    },
+    /// Somebody else than the supervisor has told it to end: it finishes what is under way.
+    Ending {
+        /// The signal.
+        reason: String,
+    },
+}
+
+/// An app that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Ready {
+    /// Its name.
+    pub app: String,
+    /// What it registers: kind, key, and value as JSON.
+    pub registered: Vec<(String, String, String)>,
+    /// What is to be called, and how often.
+    pub schedules: Vec<(String, Duration)>,
+    /// Files and directories whose changes make it reload, as the system has them.
+    pub tracked: Vec<PathBytes>,
+    /// How long its setup took.
+    pub setup: Duration,
+}
+
+impl Ready {
+    /// What an app said in its setup.
+    #[must_use]
+    pub fn new(app: &AppName, said: Said) -> Self {
+        let registered = said.registered.into_iter();
+        let tracked = said.tracked.into_iter();
+        Self {
+            app: app.to_string(),
+            registered: registered
+                .map(|(kind, key, value)| (kind, key, value.to_string()))
+                .collect(),
+            schedules: said.schedules,
+            tracked: tracked.map(PathBytes::from).collect(),
+            setup: said.setup,
+        }
+    }
+
+    /// The same, as the worker had it.
+    ///
+    /// # Errors
+    /// When a value is no JSON, which no worker sends.
+    pub fn into_said(self) -> Result<Said, serde_json::Error> {
+        let registered = self.registered.into_iter().map(|(kind, key, value)| {
+            let value = serde_json::from_str(&value)?;
+            Ok((kind, key, value))
+        });
+        Ok(Said {
+            registered: registered.collect::<Result<_, serde_json::Error>>()?,
+            schedules: self.schedules,
+            tracked: self.tracked.into_iter().map(PathBuf::from).collect(),
+            setup: self.setup,
+        })
+    }
+}
+
+/// A path, which need not be text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PathBytes(Vec<u8>);
+
+impl From<PathBuf> for PathBytes {
+    fn from(path: PathBuf) -> Self {
+        Self(std::os::unix::ffi::OsStringExt::into_vec(
+            path.into_os_string(),
+        ))
+    }
+}
+
+impl From<PathBytes> for PathBuf {
+    fn from(path: PathBytes) -> Self {
+        <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path.0).into()
+    }
+}

@@ -1,0 +1,163 @@
+//! Process groups: starting sets of workers, keeping them alive, and ending them.
+//!
+//! The supervisor is the host itself. It binds, watches, copies and inspects; which artifact is to
+//! serve it decides as it does for its own apps (`reload`). What is loaded elsewhere is loaded by a
+//! [`Crew`]: a full set of workers, all with the same artifacts. No code of a group's plugins ever
+//! runs here.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::sync::{mpsc, watch};
+
+mod backoff;
+mod crew;
+mod hand;
+mod muster;
+mod spawn;
+mod wear;
+
+use crate::{
+    artifact::StagingArea,
+    channel::{Begin, BeginApp, Ready},
+    config::{Config, GroupOptions},
+    id::{AppName, ArtifactPath, GroupName},
+    reload::{LaunchError, Launched, Launcher, Member, Said},
+};
+use crew::{Crew, Plan};
+
+/// What an app in a worker wants of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To be reloaded, though its file be the same.
+    Reload(ArtifactPath),
+    /// The whole host is to go on in a fresh image of its process.
+    Restart(AppName),
+}
+
+/// Starts the workers of all groups.
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Arc<Config>,
+    staging: Arc<StagingArea>,
+    wishes: mpsc::UnboundedSender<Wish>,
+    /// What all apps have registered, as JSON.
+    registry: watch::Receiver<Arc<str>>,
+    /// Numbers crews.
+    next: AtomicU64,
+}
+
+impl Supervisor {
+    /// One for the groups of that configuration. Sockets are made in the staging area; what apps
+    /// wish goes to `wishes`, and `registry` says in JSON what all apps have registered.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        staging: Arc<StagingArea>,
+        wishes: mpsc::UnboundedSender<Wish>,
+        registry: watch::Receiver<Arc<str>>,
+    ) -> Self {
+        Self {
+            config,
+            staging,
+            wishes,
+            registry,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn plan(&self, group: &GroupName, members: Vec<Member>) -> Plan {
+        let options = self.config.groups.get(group).cloned().unwrap_or_default();
+        let crew = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = self.staging.path().join(format!("crew-{crew}"));
+        Plan {
+            group: group.clone(),
+            begin: self.begin(group, &options, &members, &dir),
+            dir,
+            options,
+            members,
+            wishes: self.wishes.clone(),
+            registry: self.registry.clone(),
+        }
+    }
+
+    fn begin(
+        &self,
+        group: &GroupName,
+        options: &GroupOptions,
+        members: &[Member],
+        dir: &Path,
+    ) -> Begin {
+        let apps = members.iter();
+        Begin {
+            group: group.to_string(),
+            number: 0,
+            threads: options.http_threads(),
+            drain: options.graceful_timeout,
+            staging: dir.to_owned().into(),
+            apps: apps
+                .map(|member| BeginApp::new(member, &self.config))
+                .collect(),
+        }
+    }
+}
+
+impl Launcher for Supervisor {
+    fn launch(
+        &self,
+        group: &GroupName,
+        members: Vec<Member>,
+    ) -> BoxFuture<'static, Result<Launched, LaunchError>> {
+        let plan = self.plan(group, members);
+        async move {
+            let paths: HashMap<String, ArtifactPath> = plan
+                .members
+                .iter()
+                .map(|member| (member.name.to_string(), member.path.clone()))
+                .collect();
+            let (crew, ready) = Crew::start(plan).await?;
+            Ok(Launched {
+                said: said(&paths, ready),
+                crew: Arc::new(crew),
+            })
+        }
+        .boxed()
+    }
+}
+
+/// What apps said in the first worker, and how long their setup took in the slowest.
+fn said(
+    paths: &HashMap<String, ArtifactPath>,
+    ready: Vec<Vec<Ready>>,
+) -> HashMap<ArtifactPath, Said> {
+    let mut all: HashMap<ArtifactPath, Said> = HashMap::new();
+    for one in ready.into_iter().flatten() {
+        let Some(path) = paths.get(&one.app) else {
+            continue;
+        };
+        let setup = one.setup;
+        match all.get_mut(path) {
+            Some(known) => known.setup = known.setup.max(setup),
+            None => {
+                let app = one.app.clone();
+                match one.into_said() {
+                    Ok(said) => drop(all.insert(path.clone(), said)),
+                    Err(error) => tracing::error!(app, "a worker's report means nothing: {error}"),
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Where a worker listens.
+fn socket_of(dir: &Path, serial: u64) -> PathBuf {
+    dir.join(format!("{serial}.sock"))
+}

@@ -1,0 +1,397 @@
+//! The task that has a crew: it keeps the workers alive, and ends them.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+mod deaths;
+mod looks;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Wish,
+    backoff::Backoff,
+    crew::{Calls, Command, Plan, next_serial},
+    hand::{Hand, News},
+    wear::{self, Wear},
+};
+use crate::{
+    channel::{Order, Report},
+    id::AppName,
+    loader::StopReason,
+    reload::LaunchError,
+    workers::{Set, Worker},
+};
+
+/// The task's state.
+pub(super) struct Muster {
+    plan: Arc<Plan>,
+    set: Set,
+    /// Apps that are not given up yet.
+    apps: HashSet<AppName>,
+    places: Vec<Place>,
+    /// Workers that are not to be there any more, and are.
+    ending: Vec<Living>,
+    calls: Calls,
+    events: mpsc::UnboundedSender<Event>,
+    received: mpsc::UnboundedReceiver<Event>,
+    /// Comes when no worker is to be started any more.
+    over: CancellationToken,
+    /// Who waits until the last worker has ended.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// A worker's place in the crew.
+struct Place {
+    number: u32,
+    backoff: Backoff,
+    living: Option<Living>,
+    starting: bool,
+    /// It was ended because nobody needed it, and comes with the next request.
+    asleep: bool,
+    /// Why the one that is there is to be replaced by the one that is being started.
+    renewal: Option<StopReason>,
+}
+
+/// A worker that is there.
+struct Living {
+    serial: u64,
+    worker: Arc<Worker>,
+    ready: Instant,
+    orders: mpsc::UnboundedSender<Order>,
+    wear: Wear,
+    killed: CancellationToken,
+}
+
+enum Event {
+    News {
+        serial: u64,
+        news: News,
+    },
+    Started {
+        number: u32,
+        result: Result<Box<Hand>, LaunchError>,
+    },
+}
+
+impl Muster {
+    pub(super) fn new(plan: Plan, set: Set, apps: HashSet<AppName>, hands: Vec<Hand>) -> Self {
+        let (events, received) = mpsc::unbounded_channel();
+        let mut muster = Self {
+            plan: Arc::new(plan),
+            set,
+            apps,
+            places: Vec::new(),
+            ending: Vec::new(),
+            calls: Calls::default(),
+            events,
+            received,
+            over: CancellationToken::new(),
+            waiting: Vec::new(),
+        };
+        for hand in hands {
+            let number = hand.worker.number;
+            let living = muster.employ(hand);
+            muster.places.push(Place {
+                number,
+                backoff: Backoff::default(),
+                living: Some(living),
+                starting: false,
+                asleep: false,
+                renewal: None,
+            });
+        }
+        muster
+    }
+
+    /// Keeps the crew until its last app has left, or nobody has it any more.
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut registry = self.plan.registry.clone();
+        registry.mark_changed();
+        let set = self.set.clone();
+        let mut looks = tokio::time::interval(wear::interval(&self.plan.options));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv(), if !self.is_over() => match command {
+                    Some(command) => self.command(command),
+                    // It never came to serve.
+                    None => self.stop(StopReason::Abandoned),
+                },
+                Some(event) = self.received.recv() => self.event(event),
+                () = set.asked(), if !self.is_over() => self.wake(),
+                _ = looks.tick(), if !self.is_over() => self.look(),
+                Ok(()) = registry.changed(), if !self.is_over() => {
+                    let entries = registry.borrow_and_update().to_string();
+                    self.tell_all(&Order::Registry(entries));
+                }
+            }
+            if self.is_over() && self.is_alone() {
+                break;
+            }
+        }
+        for waiting in self.waiting {
+            let _ = waiting.send(());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    fn is_alone(&self) -> bool {
+        let idle = |place: &Place| place.living.is_none() && !place.starting;
+        self.ending.is_empty() && self.places.iter().all(idle)
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Announce(reason) => self.tell_all(&Order::Announce { reason }),
+            Command::Leave { app, reason, done } => {
+                self.apps.remove(&app);
+                if self.apps.is_empty() {
+                    self.waiting.push(done);
+                    return self.stop(reason);
+                }
+                // Where the whole crew is given up, the last of its apps ends it.
+                if matches!(reason, StopReason::Removal | StopReason::Abandoned) {
+                    let app = app.to_string();
+                    self.tell_all(&Order::Leave { app });
+                }
+                let _ = done.send(());
+            }
+            Command::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
+        }
+    }
+
+    /// In the first worker that is there: the next one takes over when it dies.
+    fn run_schedule(
+        &mut self,
+        app: &AppName,
+        name: String,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        let living = self.places.iter().find_map(|place| place.living.as_ref());
+        let Some(living) = living else {
+            let _ = reply.send(Err("no worker is there".to_owned()));
+            return;
+        };
+        let call = self.calls.open(living.serial, reply);
+        let app = app.to_string();
+        let _ = living.orders.send(Order::RunSchedule { call, app, name });
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.over.cancel();
+        self.set.shut("it is being replaced");
+        let stop = self.stop_order(reason);
+        for place in &mut self.places {
+            if let Some(living) = place.living.take() {
+                living.worker.drain();
+                let _ = living.orders.send(stop.clone());
+                self.ending.push(living);
+            }
+        }
+    }
+
+    fn stop_order(&self, reason: StopReason) -> Order {
+        let drain = Some(self.plan.options.graceful_timeout).filter(|time| !time.is_zero());
+        Order::Stop {
+            reason,
+            drain_ms: drain.map(|drain| u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    fn tell_all(&self, order: &Order) {
+        let living = self.places.iter().filter_map(|place| place.living.as_ref());
+        for living in living {
+            let _ = living.orders.send(order.clone());
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::News {
+                serial,
+                news: News::Said(report),
+            } => self.said(serial, report),
+            Event::News {
+                serial,
+                news: News::Died(death),
+            } => self.died(serial, death),
+            Event::Started { number, result } => self.started(number, result),
+        }
+    }
+
+    fn said(&mut self, serial: u64, report: Report) {
+        match report {
+            Report::RanSchedule { call, error } => self.calls.close(call, error),
+            Report::ReloadAsked { app } => {
+                if let Some(path) = self.plan.path_of(&app) {
+                    let _ = self.plan.wishes.send(Wish::Reload(path));
+                }
+            }
+            Report::RestartAsked { app } => {
+                if let Ok(app) = AppName::try_from(app.as_str()) {
+                    let _ = self.plan.wishes.send(Wish::Restart(app));
+                }
+            }
+            Report::Turned { turn } => {
+                if let Some(at) = self.place_of(serial)
+                    && let Some(living) = &mut self.places[at].living
+                {
+                    living.wear.turned(turn);
+                }
+            }
+            Report::Ending { reason } => self.leaves(serial, &reason),
+            // Each of these comes before it is ready, or is of no interest.
+            Report::Ready(_) | Report::Refused { .. } | Report::Left { .. } => {}
+        }
+    }
+
+    /// A worker ends because somebody else has told it to: another takes its place.
+    fn leaves(&mut self, serial: u64, signal: &str) {
+        let Some(place) = self.place_of(serial) else {
+            return;
+        };
+        let place = &mut self.places[place];
+        let Some(living) = place.living.take() else {
+            return;
+        };
+        living.worker.drain();
+        tracing::info!(
+            event = "worker-leaves",
+            group = self.plan.group.as_str(),
+            worker = living.worker.number,
+            pid = living.worker.pid,
+            signal,
+            "worker {} (pid {}) got {signal}: it finishes its requests, and is replaced",
+            living.worker.number,
+            living.worker.pid,
+        );
+        let number = place.number;
+        self.ending.push(living);
+        self.begin(number, Duration::ZERO);
+    }
+
+    fn begin(&mut self, number: u32, wait: Duration) {
+        let Some(place) = self.places.iter_mut().find(|place| place.number == number) else {
+            return;
+        };
+        place.starting = true;
+        let (plan, events, over) = (
+            Arc::clone(&self.plan),
+            self.events.clone(),
+            self.over.clone(),
+        );
+        tokio::spawn(async move {
+            let start = async {
+                tokio::time::sleep(wait).await;
+                Hand::start(&plan, number, next_serial()).await
+            };
+            // What was being started is killed when it is dropped.
+            let result = match over.run_until_cancelled(start).await {
+                Some(result) => result.map(|(hand, _)| Box::new(hand)),
+                None => Err(LaunchError {
+                    app: None,
+                    reason: "it is not wanted any more".to_owned(),
+                    remedy: String::new(),
+                }),
+            };
+            let _ = events.send(Event::Started { number, result });
+        });
+    }
+
+    fn started(&mut self, number: u32, result: Result<Box<Hand>, LaunchError>) {
+        let over = self.is_over();
+        let found = self.places.iter().position(|place| place.number == number);
+        let Some(at) = found else { return };
+        self.places[at].starting = false;
+        match result {
+            Ok(hand) => {
+                let worker = Arc::clone(&hand.worker);
+                let living = self.employ(*hand);
+                if over {
+                    // Came in the moment in which all were told.
+                    let _ = living.orders.send(Order::Stop {
+                        reason: StopReason::Abandoned,
+                        drain_ms: Some(0),
+                    });
+                    self.ending.push(living);
+                    return;
+                }
+                let entries = self.plan.registry.borrow().to_string();
+                let _ = living.orders.send(Order::Registry(entries));
+                let place = &mut self.places[at];
+                let renewal = place.renewal.take();
+                let before = place.living.replace(living);
+                tracing::info!(
+                    event = "worker-started",
+                    group = self.plan.group.as_str(),
+                    worker = number,
+                    pid = worker.pid,
+                    "worker {number} (pid {}) serves",
+                    worker.pid,
+                );
+                self.set.open();
+                let Some(before) = before else {
+                    return self.set.add(worker);
+                };
+                self.set.replace(&before.worker, worker);
+                let reason = renewal.unwrap_or(StopReason::MaxAge);
+                let _ = before.orders.send(self.stop_order(reason));
+                self.ending.push(before);
+            }
+            Err(_) if over => {}
+            Err(error) => {
+                tracing::error!(
+                    event = "worker-failed",
+                    group = self.plan.group.as_str(),
+                    worker = number,
+                    reason = %error,
+                    remedy = error.remedy,
+                    "worker {number} did not become ready: {error}",
+                );
+                let wait = self.places[at].backoff.died(None);
+                self.again(number, wait);
+            }
+        }
+    }
+
+    /// Serves a worker that is ready.
+    fn employ(&self, hand: Hand) -> Living {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let worker = Arc::clone(&hand.worker);
+        let serial = worker.serial();
+        let events = self.events.clone();
+        let told = move |news| {
+            let _ = events.send(Event::News { serial, news });
+        };
+        let killed = CancellationToken::new();
+        let options = &self.plan.options;
+        tokio::spawn(hand.run(ordered, told, killed.clone(), options.shutdown_timeout));
+        let now = Instant::now();
+        Living {
+            serial,
+            worker,
+            ready: now,
+            orders,
+            wear: Wear::new(options, now),
+            killed,
+        }
+    }
+
+    fn place_of(&self, serial: u64) -> Option<usize> {
+        let of = |place: &Place| place.living.as_ref().map(|living| living.serial);
+        self.places
+            .iter()
+            .position(|place| of(place) == Some(serial))
+    }
+}

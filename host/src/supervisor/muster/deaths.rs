@@ -1,0 +1,91 @@
+//! Workers that die.
+
+use std::time::Duration;
+
+use super::{Muster, Place};
+use crate::{
+    supervisor::backoff::MOST,
+    workers::{About, Death, Worker},
+};
+
+impl Muster {
+    pub(super) fn died(&mut self, serial: u64, death: Death) {
+        self.calls.died(serial, &death.to_string());
+        if let Some(at) = self
+            .ending
+            .iter()
+            .position(|living| living.serial == serial)
+        {
+            let living = self.ending.swap_remove(at);
+            let held = living.worker.died(death.clone());
+            self.set.remove(&living.worker);
+            if held.is_empty() && death == Death::Exited(0) {
+                tracing::info!(
+                    event = "worker-ended",
+                    group = self.plan.group.as_str(),
+                    worker = living.worker.number,
+                    pid = living.worker.pid,
+                    "worker {} (pid {}) has ended",
+                    living.worker.number,
+                    living.worker.pid,
+                );
+            } else {
+                self.tell_of(&living.worker, &death, &held);
+            }
+            return;
+        }
+        let Some(at) = self.place_of(serial) else {
+            return;
+        };
+        let place = &mut self.places[at];
+        let Some(living) = place.living.take() else {
+            return;
+        };
+        let number = place.number;
+        let wait = place.backoff.died(Some(living.ready));
+        let held = living.worker.died(death.clone());
+        self.tell_of(&living.worker, &death, &held);
+        self.set.remove(&living.worker);
+        self.again(number, wait);
+    }
+
+    fn tell_of(&self, worker: &Worker, death: &Death, held: &[About]) {
+        let requests: Vec<String> = held.iter().map(ToString::to_string).collect();
+        tracing::error!(
+            event = "worker-died",
+            group = self.plan.group.as_str(),
+            worker = worker.number,
+            pid = worker.pid,
+            death = %death,
+            held = held.len(),
+            requests = requests.join("; "),
+            remedy = "see what it wrote to the log before; its requests were answered with 502",
+            "worker {} (pid {}) {death}, with {} requests",
+            worker.number,
+            worker.pid,
+            held.len(),
+        );
+    }
+
+    /// Starts a worker after that time; `None`: not again.
+    pub(super) fn again(&mut self, number: u32, wait: Option<Duration>) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(wait) = wait {
+            return self.begin(number, wait);
+        }
+        tracing::error!(
+            event = "worker-given-up",
+            group = self.plan.group.as_str(),
+            worker = number,
+            remedy = "mend the app, or what it needs; a new artifact or `replug reload` starts new \
+                      workers",
+            "worker {number} died {MOST} times before it was ready, and is not started again",
+        );
+        let anyone = |place: &Place| place.living.is_some() || place.starting;
+        if !self.places.iter().any(anyone) {
+            self.set.shut("its workers die before they are ready");
+        }
+    }
+}

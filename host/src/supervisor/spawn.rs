@@ -1,0 +1,119 @@
+//! Starting a worker's process.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use clap::ValueEnum as _;
+use rustix::process::Signal;
+
+use super::crew::Plan;
+use crate::{
+    process::child::{Child, ChildSpec, Environment, Identity, Limits, Line, Sink},
+    reload::LaunchError,
+    telemetry,
+};
+
+/// Starts a worker of that plan: with its end of the channel, and the socket that it is to listen
+/// on.
+///
+/// # Errors
+/// When the system refuses something of it.
+pub(super) async fn spawn(
+    plan: &Plan,
+    number: u32,
+    channel: OwnedFd,
+    listener: OwnedFd,
+) -> Result<Child, LaunchError> {
+    let failed = |reason: String, remedy: &str| LaunchError {
+        app: None,
+        reason: format!("worker {number} cannot be started: {reason}"),
+        remedy: remedy.to_owned(),
+    };
+    let log = io::stderr().as_fd().try_clone_to_owned();
+    let log = log.map_err(|error| failed(error.to_string(), "raise the limit of open files"))?;
+    let options = &plan.options;
+    let identity = options.identity().map_err(|error| {
+        failed(
+            error.to_string(),
+            "name a user with a group in the configuration",
+        )
+    })?;
+    let spec = ChildSpec {
+        name: Some(format!("{} worker {number}", plan.title()).into()),
+        args: arguments(),
+        environment: Environment {
+            inherit: true,
+            set: options
+                .environment
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        },
+        directory: options.home.clone(),
+        descriptors: vec![channel, listener, log],
+        identity: identity.map(|identity| Identity {
+            uid: identity.uid,
+            gid: identity.gid,
+            groups: identity.groups,
+        }),
+        umask: options.umask,
+        nice: Some(options.nice).filter(|nice| *nice != 0),
+        no_new_privs: options.no_new_privs,
+        // Ctrl-C is for the host, which sees to it that its workers finish first.
+        own_group: true,
+        limits: Limits {
+            memory: Some(options.memory_limit).filter(|bytes| *bytes > 0),
+            // The system counts whole seconds.
+            cpu_time: Some(options.cpu_time_limit)
+                .filter(|time| !time.is_zero())
+                .map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+            core: None,
+        },
+        // It removes what its supervisor has left, when it is told of the end; else it is killed by
+        // nobody.
+        parent_death: Some(Signal::TERM),
+        output: Some(tell(plan, number)),
+        ..ChildSpec::default()
+    };
+    spec.spawn().await.map_err(|error| {
+        let remedy =
+            "start the host with the rights that the group's options need, or change these";
+        failed(error.to_string(), remedy)
+    })
+}
+
+/// What stands behind its name: the descriptors, in the order of `descriptors`, and how to log.
+fn arguments() -> Vec<OsString> {
+    let mut arguments = vec!["worker", "--channel=3", "--listener=4", "--log=5"]
+        .into_iter()
+        .map(OsString::from)
+        .collect::<Vec<_>>();
+    if let Some(options) = telemetry::options() {
+        let format = options.format.to_possible_value();
+        let level = options.level.to_possible_value();
+        for (flag, value) in [("--log-format", format), ("--log-level", level)] {
+            if let Some(value) = value {
+                arguments.push(flag.into());
+                arguments.push(value.get_name().into());
+            }
+        }
+    }
+    arguments
+}
+
+/// Passes on what it prints, line by line.
+fn tell(plan: &Plan, number: u32) -> Sink {
+    let group = plan.group.clone();
+    Sink::new(move |Line { stream, text }| {
+        tracing::info!(
+            event = "output",
+            group = group.as_str(),
+            worker = number,
+            stream = %stream,
+            "{text}"
+        );
+    })
+}
