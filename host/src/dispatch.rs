@@ -18,6 +18,7 @@ mod body;
 mod connection;
 mod cut;
 mod failure;
+mod proxied;
 mod upgrade;
 
 pub use answer::Answer;
@@ -29,6 +30,7 @@ use crate::{
     config::Mount,
     generation::Lease,
     loader::{Peer, Plugin, RequestInfo},
+    proxy::Forwarded,
     router::Router,
 };
 use failure::Failure;
@@ -40,6 +42,8 @@ pub struct Dispatcher {
     /// The host's own pages, for what no app answers.
     pages: axum::Router,
     tunnels: TaskTracker,
+    /// Requests come from a supervisor, which says whose they are.
+    is_behind: bool,
 }
 
 /// Numbers requests; 0 is kept for "none".
@@ -53,7 +57,15 @@ impl Dispatcher {
             router,
             pages,
             tunnels: TaskTracker::new(),
+            is_behind: false,
         }
+    }
+
+    /// Every request comes from a supervisor, whose word on where it came from counts.
+    #[must_use]
+    pub fn behind_a_supervisor(mut self) -> Self {
+        self.is_behind = true;
+        self
     }
 
     /// A new connection, on which nothing was asked yet.
@@ -75,10 +87,16 @@ impl Dispatcher {
     }
 
     /// Begins to answer a request.
-    pub fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Answer {
+    pub fn handle(&self, mut request: Request<Incoming>, connection: &Connection) -> Answer {
         connection.count_request();
-        let peer = connection.peer;
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let (peer, id) = if self.is_behind {
+            match Forwarded::take(&mut request) {
+                Ok(Forwarded { id, peer }) => (peer, id),
+                Err(error) => return Answer::now(failure::not_forwarded(&error)),
+            }
+        } else {
+            (connection.peer, NEXT_ID.fetch_add(1, Ordering::Relaxed))
+        };
         let routed = self.router.route(request.uri().path());
         let Some((entry, target)) = routed.map(|routed| {
             let uri = strip(request.uri(), routed.rest);
@@ -159,6 +177,10 @@ impl Asked {
     ) -> Answer {
         let Self { target, peer, id } = self;
         lease.tally.request();
+        if lease.seat().is_some() {
+            let token = connection.tunnel();
+            return Answer::other(proxied::answer(request, lease, peer, id, token));
+        }
         if lease.is_exhausted() {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));
         }

@@ -14,6 +14,7 @@ use super::{connection::Held, cut::CutWatch};
 use crate::{
     generation::{Generation, Lease},
     loader::ResponseBody,
+    proxy::{self, ProxiedBody},
 };
 
 /// The body of a response of the host's.
@@ -39,6 +40,8 @@ struct AppBody {
 enum Source {
     /// Straight from its code.
     Plugin(ResponseBody<Generation, Held>),
+    /// A worker's.
+    Worker(ProxiedBody, Lease),
     /// Through an upgrade request's tunnel that was not upgraded.
     Tunnel(Incoming, Lease),
 }
@@ -47,7 +50,7 @@ impl Source {
     fn generation(&self) -> &Generation {
         match self {
             Self::Plugin(body) => &body.keep().0,
-            Self::Tunnel(_, lease) => lease,
+            Self::Worker(_, lease) | Self::Tunnel(_, lease) => lease,
         }
     }
 }
@@ -62,6 +65,14 @@ impl DispatchBody {
     pub(super) fn plugin(body: ResponseBody<Generation, Held>, request: u64) -> Self {
         Self(Inner::App(AppBody {
             source: Source::Plugin(body),
+            cut: CutWatch::default(),
+            request,
+        }))
+    }
+
+    pub(super) fn proxied(body: ProxiedBody, lease: Lease, request: u64) -> Self {
+        Self(Inner::App(AppBody {
+            source: Source::Worker(body, lease),
             cut: CutWatch::default(),
             request,
         }))
@@ -103,6 +114,23 @@ fn log_failure(of: &Generation, request: u64, error: &BodyError) {
     }
 }
 
+/// A worker's body that broke; the connection is cut, too.
+fn log_broken(of: &Generation, request: u64, error: &proxy::BodyError) {
+    let (app, generation) = (of.app.as_str(), of.id.get());
+    if matches!(error, proxy::BodyError::Client) {
+        tracing::debug!(app, generation, request, "{error}");
+        return;
+    }
+    of.tally.failure();
+    tracing::error!(
+        event = "body-broken",
+        app,
+        generation,
+        request,
+        "a response was cut: {error}",
+    );
+}
+
 impl AppBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // A body that is always ready, and a reader that never is, are cut here.
@@ -113,6 +141,13 @@ impl AppBody {
             Source::Plugin(body) => match body.poll_frame(cx) {
                 Poll::Ready(Some(Err(error))) => {
                     log_failure(&body.keep().0, self.request, &error);
+                    Poll::Ready(Some(Err(error.into())))
+                }
+                other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            },
+            Source::Worker(body, lease) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Err(error))) => {
+                    log_broken(lease, self.request, &error);
                     Poll::Ready(Some(Err(error.into())))
                 }
                 other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
@@ -154,6 +189,7 @@ impl Body for DispatchBody {
             Inner::Own(body) => body.is_end_stream(),
             Inner::App(body) => match &body.source {
                 Source::Plugin(body) => body.is_end(),
+                Source::Worker(body, _) => body.is_end_stream(),
                 Source::Tunnel(body, _) => body.is_end_stream(),
             },
         }
@@ -164,6 +200,7 @@ impl Body for DispatchBody {
             Inner::Own(body) => body.size_hint(),
             Inner::App(body) => match &body.source {
                 Source::Plugin(body) => body.size_hint(),
+                Source::Worker(body, _) => body.size_hint(),
                 Source::Tunnel(body, _) => body.size_hint(),
             },
         }

@@ -12,6 +12,7 @@ use crate::{
         CallError,
         backtrace::{self, Panicked},
     },
+    proxy,
 };
 
 /// Why there is no response of the app's.
@@ -101,6 +102,43 @@ pub(super) fn turned_away(refusal: &Refusal, id: u64) -> Response<DispatchBody> 
     page(status, &refusal.to_string(), id, "1")
 }
 
+/// What a client is told whose request no worker has answered.
+pub(super) fn of_worker(
+    error: &proxy::Failure,
+    of: &Generation,
+    id: u64,
+) -> Response<DispatchBody> {
+    let status = error.error.status();
+    let (code, text) = (error.error.code(), error.error.to_string());
+    let (app, generation) = (of.app.as_str(), of.id.get());
+    let worker = error.worker.as_ref().map(|worker| worker.number);
+    let pid = error.worker.as_ref().map(|worker| worker.pid);
+    // 503 is the host's word, and 400 the client's doing.
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+        of.tally.failure();
+        tracing::error!(
+            event = "not-answered",
+            app,
+            generation,
+            request = id,
+            worker,
+            pid,
+            code,
+            "{error}"
+        );
+    } else {
+        tracing::debug!(app, generation, request = id, code, "{error}");
+    }
+    page(status, &text, id, "1")
+}
+
+/// What somebody is told who asks a worker and is not its supervisor.
+pub(super) fn not_forwarded(error: &proxy::ForwardedError) -> Response<DispatchBody> {
+    (StatusCode::BAD_REQUEST, format!("{error}\n"))
+        .into_response()
+        .map(DispatchBody::own)
+}
+
 /// `retry`: in how many seconds a client may try again what is answered with 503.
 fn page(status: StatusCode, text: &str, id: u64, retry: &'static str) -> Response<DispatchBody> {
     let mut response = (status, format!("{text} (request {id})\n")).into_response();
@@ -118,5 +156,8 @@ pub(super) fn log_stack(of: &Generation, request: u64, caught: &Caught) {
         generation: of.id,
         request: Some(request),
     };
-    backtrace::log(who, caught, &of.footprint);
+    // Where its code is elsewhere, so is the stack.
+    if let Some(footprint) = &of.footprint {
+        backtrace::log(who, caught, footprint);
+    }
 }

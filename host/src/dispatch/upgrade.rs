@@ -11,7 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Target, body::DispatchBody, cut::Cut, failure::Failure, origin_form};
-use crate::{generation::Lease, loader::Peer};
+use crate::{
+    generation::Lease,
+    loader::{CallError, Peer},
+};
 
 /// What may wait in the tunnel, in bytes, each way.
 const TUNNEL_BUFFER: usize = 64 * 1024;
@@ -49,7 +52,8 @@ pub(super) async fn tunnel(
     let (mut parts, body) = request.into_parts();
     let (ours, plugins) = tokio::io::duplex(TUNNEL_BUFFER);
     let info = target.info(lease, &parts.uri, peer, id);
-    lease.plugin().upgrade(&parts, plugins, &info)?;
+    let plugin = lease.plugin().ok_or(CallError::Elsewhere)?;
+    plugin.upgrade(&parts, plugins, &info)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(ours))
         .await
         .map_err(Failure::Tunnel)?;

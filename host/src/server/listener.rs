@@ -98,6 +98,18 @@ impl Listeners {
         Ok(Self(listeners))
     }
 
+    /// A socket that somebody else has bound, and whose file is theirs.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn inherited(listener: UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let file = SocketFile::new(Path::new(""));
+        file.keep();
+        let address = ListenAddress::Unix(PathBuf::new());
+        Ok(Self(vec![(address, Listener::Unix(file, listener))]))
+    }
+
     /// The same sockets once more, which stay bound when these are closed.
     ///
     /// # Errors
