@@ -13,6 +13,7 @@ mod serve;
 mod status;
 mod validate;
 mod whole;
+mod worker;
 
 use crate::exit_code::ExitCode;
 
@@ -57,6 +58,9 @@ enum Command {
         /// The form.
         form: u32,
     },
+    /// Be a process of a group: how a host starts its workers.
+    #[command(hide = true)]
+    Worker(worker::Args),
     /// Say what a file is, and whether it would be taken, without running any of its code.
     Inspect(inspect::Args),
 }
@@ -98,6 +102,7 @@ pub fn run() -> ExitCode {
             output::print_error(&error, "stop the host, and start this program in its place");
             ExitCode::CannotStart
         }
+        Command::Worker(args) => worker::run(args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -4,6 +4,7 @@
 //! and are written by one [`Format`]: lines for people, or JSON lines for machines.
 
 use std::{
+    fs::File,
     io::{self, Write},
     sync::OnceLock,
 };
@@ -44,6 +45,38 @@ pub struct Options {
 
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 
+/// Where a worker's log goes, and what each of its lines says of the worker.
+#[derive(Debug)]
+struct Outpost {
+    log: File,
+    is: OnceLock<[(&'static str, Value); 3]>,
+}
+
+static OUTPOST: OnceLock<Outpost> = OnceLock::new();
+
+/// Starts the log of a worker, which goes to its supervisor's. What the host part of it does as a
+/// matter of course is the supervisor's to tell; here it is a detail.
+pub fn install_in_worker(options: Options, log: File) {
+    let outpost = Outpost {
+        log,
+        is: OnceLock::new(),
+    };
+    if OUTPOST.set(outpost).is_ok() {
+        install(options);
+    }
+}
+
+/// Says which worker this is. The first call counts.
+pub fn name_worker(group: &str, number: u32) {
+    if let Some(outpost) = OUTPOST.get() {
+        let _ = outpost.is.set([
+            ("group", group.into()),
+            ("worker", number.into()),
+            ("pid", std::process::id().into()),
+        ]);
+    }
+}
+
 /// Starts the log on standard error. The first call counts.
 pub fn install(options: Options) {
     if OPTIONS.set(options).is_err() {
@@ -62,14 +95,24 @@ pub fn install(options: Options) {
     } else {
         LevelFilter::WARN.min(level)
     };
+    let own = match OUTPOST.get() {
+        Some(_) if options.level == Level::Info => LevelFilter::WARN,
+        _ => level,
+    };
     let targets = Targets::new()
         .with_default(others)
-        .with_target("replug", level);
+        .with_target("replug", own);
     // An embedding program that has a subscriber of its own keeps it.
     let _ = Registry::default()
         .with(layer::HostEvents)
         .with(targets)
         .try_init();
+}
+
+/// How the log is written; `None`: there is none yet.
+#[must_use]
+pub fn options() -> Option<Options> {
+    OPTIONS.get().copied()
 }
 
 /// The most detailed level that is written.
@@ -88,6 +131,15 @@ pub fn write(record: &Record) {
     if record.level > options.level {
         return;
     }
+    let outpost = OUTPOST.get();
+    let named = outpost.and_then(|outpost| outpost.is.get()).map(|is| {
+        let mut record = record.clone();
+        for (key, value) in is {
+            record.fields.insert((*key).to_owned(), value.clone());
+        }
+        record
+    });
+    let record = named.as_ref().unwrap_or(record);
     let mut line = match options.format {
         Format::Text => text::line(record, options.colour),
         Format::Json => record.to_json(),
@@ -95,5 +147,8 @@ pub fn write(record: &Record) {
     line.push('\n');
     // One write a line, so that lines of several threads do not mix. A log that cannot be written
     // must not stop the host.
-    let _ = io::stderr().write_all(line.as_bytes());
+    let _ = match outpost {
+        Some(Outpost { log, .. }) => (&*log).write_all(line.as_bytes()),
+        None => io::stderr().write_all(line.as_bytes()),
+    };
 }

@@ -95,7 +95,11 @@ async fn dev(
         serve::tell_configured(file);
     }
     let source = Source::given(artifact.clone(), None);
-    let config = Config::resolve(options.into_overrides(vec![source]), file, defaults);
+    let given = options.into_overrides(vec![source]);
+    let config = Config::resolve(given, file, defaults).map_err(|error| {
+        print_error(&error, error.remedy());
+        ExitCode::CannotStart
+    })?;
     let (up, is_up) = oneshot::channel();
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.

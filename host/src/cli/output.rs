@@ -2,7 +2,9 @@
 
 use std::{
     fmt::Display,
+    fs::File,
     io::{self, IsTerminal as _, Write as _},
+    os::fd::OwnedFd,
 };
 
 use clap::Args;
@@ -21,6 +23,18 @@ pub(super) struct LogArgs {
 }
 
 impl LogArgs {
+    /// The same for a worker, whose log goes to that descriptor.
+    pub(super) fn install_in_worker(self, log: OwnedFd) {
+        let log = File::from(log);
+        let colour = log.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let options = Options {
+            format: self.log_format,
+            level: self.log_level,
+            colour,
+        };
+        telemetry::install_in_worker(options, log);
+    }
+
     pub(super) fn install(self) {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         telemetry::install(Options {

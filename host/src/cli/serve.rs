@@ -53,7 +53,13 @@ pub(super) fn run(args: Args) -> ExitCode {
         tell_configured(file);
     }
     let given = args.options.into_overrides(args.sources);
-    let config = Config::resolve(given, file, AppOptions::default());
+    let config = match Config::resolve(given, file, AppOptions::default()) {
+        Ok(config) => config,
+        Err(error) => {
+            print_error(&error, error.remedy());
+            return ExitCode::CannotStart;
+        }
+    };
     if config.sources.is_empty() {
         print_error(&NOTHING, NOTHING_REMEDY);
         return if configured {

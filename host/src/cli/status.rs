@@ -127,6 +127,20 @@ fn put_serving(out: &mut String, name: &str, app: &AppStatus, serving: &ServingS
         serving.failures,
         serving.panics,
     );
+    if let Some(group) = &app.group {
+        let _ = writeln!(out, "  group {group}");
+    }
+    for worker in &app.workers {
+        let _ = writeln!(
+            out,
+            "  worker {}  pid {}  {} in flight  {} requests  for {}",
+            worker.worker,
+            worker.pid,
+            worker.in_flight,
+            worker.requests,
+            humantime::format_duration(Duration::from_secs(worker.seconds)),
+        );
+    }
     if let Some(left) = serving.guarded {
         let _ = writeln!(out, "  watched for {left:.1} s more");
     }

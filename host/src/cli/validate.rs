@@ -56,7 +56,14 @@ pub(super) fn run(args: Args) -> ExitCode {
         findings.line(&format!("{}: well-formed", file.path.display()));
     }
     let given = args.options.into_overrides(args.sources);
-    let config = Config::resolve(given, file, AppOptions::default());
+    let config = match Config::resolve(given, file, AppOptions::default()) {
+        Ok(config) => config,
+        Err(error) => {
+            print(&findings.text);
+            print_error(&error, error.remedy());
+            return ExitCode::CannotStart;
+        }
+    };
     if config.sources.is_empty() {
         print(&findings.text);
         print_error(&serve::NOTHING, serve::NOTHING_REMEDY);
@@ -66,6 +73,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         findings.source(source, &config);
     }
     findings.strangers(&config);
+    findings.groups(&config);
     print(&findings.text);
     match findings {
         Findings { misplaced: 1.., .. } => ExitCode::CannotStart,
@@ -180,6 +188,43 @@ impl Findings {
         self.line(&format!("{path}: refused: {reason}\n  remedy: {remedy}"));
     }
 
+    /// The process groups, and which of the apps that are there are in them.
+    fn groups(&mut self, config: &Config) {
+        for (name, options) in &config.groups {
+            let is_in = |app: &&AppName| config.group_of(app).is_some_and(|(it, _)| it == name);
+            let apps: Vec<_> = self.names.iter().filter(is_in).cloned().collect();
+            let apps: Vec<_> = apps.iter().map(AppName::as_str).collect();
+            let processes = counted(options.processes.get(), "process", "processes");
+            let threads = counted(options.http_threads().get(), "HTTP thread", "HTTP threads");
+            self.line(&format!(
+                "group {name}: {processes} of {threads}, for {}",
+                if apps.is_empty() {
+                    "no app".to_owned()
+                } else {
+                    apps.join(", ")
+                }
+            ));
+            if apps.is_empty() {
+                let what = "no app is in it now";
+                self.warn(
+                    what,
+                    &format!("set `group = \"{name}\"` for an app, or remove it"),
+                );
+            }
+            if let Err(error) = options.permitted() {
+                self.warn(&error.to_string(), error.remedy());
+            }
+            if let Some(home) = options.home.as_ref().filter(|home| !home.is_dir()) {
+                let what = format!("`home` {} is no directory", home.display());
+                self.warn(&what, "make it before the host starts");
+            }
+        }
+    }
+
+    fn warn(&mut self, what: &str, remedy: &str) {
+        self.line(&format!("  warning: {what}\n  remedy: {remedy}"));
+    }
+
     /// Apps that something is said of, and that are not there.
     fn strangers(&mut self, config: &Config) {
         let known = || self.names.iter().map(AppName::as_str);
@@ -193,4 +238,8 @@ impl Findings {
             .collect();
         lines.iter().for_each(|line| self.line(line));
     }
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::{
     config::{
-        AppOption, AppOptions, AppSetting, ConfigFile, FileError, ListenAddress, Mount,
-        OptionError, Overrides, Source, USUAL, value_of,
+        AppOption, AppOptions, AppSetting, ConfigFile, FileError, GroupOption, GroupOptions,
+        ListenAddress, Mount, OptionError, Overrides, Source, USUAL, value_of,
     },
-    id::AppName,
+    id::{AppName, NameError},
 };
 
 /// What `serve` and `dev` have in common. What is given here wins over the configuration file.
@@ -34,6 +34,13 @@ pub(in crate::cli) struct Options {
     /// `shop.reload=on-request`. May be given again.
     #[arg(long = "option", value_name = "[NAME.]KEY=VALUE", value_parser = parse_option)]
     options: Vec<AppOption>,
+    /// Serve by so many worker processes: a group `default`, of all apps that name no other.
+    #[arg(long, value_name = "N")]
+    processes: Option<NonZeroUsize>,
+    /// An option of all process groups, or of one, as the configuration file has it:
+    /// `request-timeout=30s`, `blue.processes=4`. May be given again.
+    #[arg(long = "group-option", value_name = "[NAME.]KEY=VALUE", value_parser = parse_group_option)]
+    group_options: Vec<GroupOption>,
     #[command(flatten)]
     common: CommonOptions,
     /// Where private copies of libraries are made; must allow executing. By default the system's
@@ -133,28 +140,50 @@ pub(in crate::cli) fn parse_source(text: &str) -> Result<Source, String> {
 fn parse_one(key: &str, text: &str) -> Result<Value, String> {
     let value = value_of(text);
     let mut nobodys = AppOptions::default();
-    match nobodys.set(key, &value, Path::new("/")) {
+    tried(nobodys.set(key, &value, Path::new("/")), value)
+}
+
+fn parse_group_one(key: &str, text: &str) -> Result<Value, String> {
+    let value = value_of(text);
+    let mut nobodys = GroupOptions::default();
+    tried(nobodys.set(key, &value, Path::new("/")), value)
+}
+
+fn tried(result: Result<(), OptionError>, value: Value) -> Result<Value, String> {
+    match result {
         Ok(()) => Ok(value),
         Err(OptionError::Wrong { expected, .. }) => Err(format!("it must be {expected}")),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn parse_option(text: &str) -> Result<AppOption, String> {
-    let shape = || "write [NAME.]KEY=VALUE, as in drain=10s or shop.drain=10s".to_owned();
+/// `[NAME.]KEY=VALUE`
+fn split<Name>(text: &str, example: &str) -> Result<(Option<Name>, String, String), String>
+where
+    Name: for<'a> TryFrom<&'a str, Error = NameError>,
+{
+    let shape = || format!("write [NAME.]KEY=VALUE, as in {example}");
     let (left, value) = text.split_once('=').ok_or_else(shape)?;
-    let (app, key) = match left.rsplit_once('.') {
-        Some((app, key)) => {
-            let app = AppName::try_from(app).map_err(|error| error.to_string())?;
-            (Some(app), key)
+    let (name, key) = match left.rsplit_once('.') {
+        Some((name, key)) => {
+            let name = Name::try_from(name).map_err(|error| error.to_string())?;
+            (Some(name), key)
         }
         None => (None, left),
     };
-    Ok(AppOption {
-        app,
-        key: key.to_owned(),
-        value: parse_one(key, value)?,
-    })
+    Ok((name, key.to_owned(), value.to_owned()))
+}
+
+fn parse_option(text: &str) -> Result<AppOption, String> {
+    let (app, key, value) = split(text, "drain=10s or shop.drain=10s")?;
+    let value = parse_one(&key, &value)?;
+    Ok(AppOption { app, key, value })
+}
+
+fn parse_group_option(text: &str) -> Result<GroupOption, String> {
+    let (group, key, value) = split(text, "processes=4 or blue.processes=4")?;
+    let value = parse_group_one(&key, &value)?;
+    Ok(GroupOption { group, key, value })
 }
 
 fn parse_memory_limit(text: &str) -> Result<AppOption, String> {
@@ -250,6 +279,8 @@ impl Options {
             control: self.control,
             options,
             settings: self.settings,
+            processes: self.processes,
+            group_options: self.group_options,
         }
     }
 }

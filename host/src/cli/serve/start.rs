@@ -21,11 +21,14 @@ use crate::{
     config::{Config, ControlSocket},
     dispatch::Dispatcher,
     exit_code::ExitCode,
+    id::AppName,
     process::{self, HostThreads},
-    reload::{FirstRound, Parts, Reloader},
+    registry::Registry,
+    reload::{FirstRound, Handle, Launcher, Parts, Reloader},
     router::Router,
     server::{Heirloom, Listeners, Server},
     state::StateStore,
+    supervisor::{self, Supervisor},
     watcher::Watcher,
 };
 
@@ -50,6 +53,20 @@ pub(super) async fn start(
             reason,
             "old generations stay loaded"
         );
+    }
+    for (name, group) in &config.groups {
+        // What the system would refuse to each worker is found out at once.
+        group
+            .permitted()
+            .map_err(|error| cannot_start(&format!("group `{name}`: {error}"), error.remedy()))?;
+        if !config.names_group(name) {
+            tracing::warn!(
+                event = "no-app",
+                group = name.as_str(),
+                remedy = "set `group` for an app, or remove the group",
+                "no app names group `{name}`",
+            );
+        }
     }
     // Bound before any plugin's code runs: a port that is taken is found out at once.
     let listeners = Listeners::bind(&config.listen, estate.sockets)
@@ -77,15 +94,23 @@ pub(super) async fn start(
     let store = Arc::new(store);
     // Room for one: that there is a wish is all that matters.
     let (restart, apps) = mpsc::channel(1);
+    let (tell_registry, registry) = watch::channel(Arc::from("[]"));
+    let (wish, wished) = mpsc::unbounded_channel();
+    let supervisor = (!config.groups.is_empty()).then(|| {
+        let supervisor = Supervisor::new(Arc::clone(config), Arc::clone(&staging), wish, registry);
+        Arc::new(supervisor) as Arc<dyn Launcher>
+    });
     let (mut reloader, handle) = Reloader::new(Parts {
         config: Arc::clone(config),
         router: Arc::clone(&router),
-        staging,
+        staging: Arc::clone(&staging),
         host_threads: Arc::clone(&host_threads),
-        watcher,
+        watcher: Some(watcher),
         watch_events,
         store: Arc::clone(&store),
-        restart,
+        restart: restart.clone(),
+        launcher: supervisor,
+        superior: None,
     });
     let (command, commands) = mpsc::unbounded_channel();
     let (tell_image, image) = watch::channel(None);
@@ -96,6 +121,8 @@ pub(super) async fn start(
         Ok(control) => control,
         Err(error) => return Err(cannot_start(&error, "raise the limit of open files")),
     };
+    tokio::spawn(tell_workers(reloader.registry(), tell_registry));
+    tokio::spawn(pass_on(wished, handle.clone(), restart));
     let wanted = wanted(config, &mut reloader)?;
     let (tell, told) = oneshot::channel();
     let actor = tokio::spawn(reloader.run(wanted, tell));
@@ -169,6 +196,32 @@ pub(super) async fn start(
     };
     left.limit();
     Ok(Ended::Before(left))
+}
+
+/// Tells the workers of groups what apps have registered.
+async fn tell_workers(registry: Arc<Registry>, tell: watch::Sender<Arc<str>>) {
+    let mut changes = registry.changes();
+    changes.mark_changed();
+    while changes.changed().await.is_ok() {
+        let entries = serde_json::to_string(&registry.all());
+        // Values that came as JSON are JSON.
+        tell.send_replace(entries.unwrap_or_else(|_| "[]".to_owned()).into());
+    }
+}
+
+/// Does what apps in workers want of the host.
+async fn pass_on(
+    mut wished: mpsc::UnboundedReceiver<supervisor::Wish>,
+    handle: Handle,
+    restart: mpsc::Sender<AppName>,
+) {
+    while let Some(wish) = wished.recv().await {
+        match wish {
+            supervisor::Wish::Reload(path) => handle.app_asked(path),
+            // Where one is wished for already, or the host ends anyway, it need not be told.
+            supervisor::Wish::Restart(app) => drop(restart.try_send(app)),
+        }
+    }
 }
 
 fn at_once(signal: Signal) -> ExitCode {

@@ -29,6 +29,7 @@ pub(super) fn wanted(config: &Config, reloader: &mut Reloader) -> Result<Vec<Wan
                 mount: None,
                 name: None,
                 alone: false,
+                handed: None,
             }));
             continue;
         }
@@ -42,6 +43,7 @@ pub(super) fn wanted(config: &Config, reloader: &mut Reloader) -> Result<Vec<Wan
             mount: source.mount.clone(),
             name: source.name.clone(),
             alone: config.is_alone(source),
+            handed: None,
         });
     }
     let mut seen = HashSet::new();

@@ -60,6 +60,36 @@ fn options_are_of_all_apps_or_of_one_and_nonsense_is_refused() {
 }
 
 #[test]
+fn group_options_are_of_all_groups_or_of_one_and_nonsense_is_refused() {
+    let one = parse_group_option("blue.processes=4").unwrap();
+    assert_eq!(one.group.unwrap().as_str(), "blue");
+    assert_eq!((one.key.as_str(), one.value), ("processes", Value::from(4)));
+    let all = parse_group_option("umask=0027").unwrap();
+    assert_eq!((all.group, all.value), (None, Value::from("0027")));
+    let variables = parse_group_option("environment={ A = \"x=1\" }").unwrap();
+    assert_eq!(variables.value, serde_json::json!({"A": "x=1"}));
+    for (bad, reason) in [
+        ("proceses=4", "did you mean `processes`"),
+        ("processes=0", "it must be a whole number from 1"),
+        ("a/b.processes=4", "cannot be a group's name"),
+        ("processes", "write [NAME.]KEY=VALUE"),
+        ("user=no such user", "there is no user"),
+    ] {
+        let error = parse_group_option(bad).unwrap_err();
+        assert!(error.contains(reason), "{error}");
+    }
+    let line = [
+        "--processes=4",
+        "--group-option=queue=1",
+        "--group-option=blue.nice=1",
+    ];
+    let given = options(&line).into_overrides(Vec::new());
+    assert_eq!(given.processes.map(NonZeroUsize::get), Some(4));
+    assert_eq!(given.group_options.len(), 2);
+    assert!(Line::try_parse_from(["serve", "--processes=0"]).is_err());
+}
+
+#[test]
 fn settings_are_toml_values_or_text() {
     let value = |text: &str| parse_setting(text).unwrap().value;
     assert_eq!(value("hello.n=3"), Value::from(3));
@@ -78,6 +108,7 @@ fn settings_are_toml_values_or_text() {
 fn every_flag_of_an_option_is_heard_and_none_speaks_without_being_asked() {
     let given = options(&[]).into_overrides(Vec::new());
     assert!(given.options.is_empty() && given.settings.is_empty() && given.listen.is_empty());
+    assert!(given.group_options.is_empty() && given.processes.is_none());
     let line = [
         "--reload=manual",
         "--no-preload",
