@@ -1,0 +1,213 @@
+//! Apps in worker processes: deploys, requests under way, and workers that wear out.
+
+use std::collections::BTreeSet;
+
+use replug_tests::{artifacts, host::Site, load::Load, until};
+use serde_json::Value;
+
+const APP: &str = "fixture-probe";
+
+#[tokio::test]
+async fn twenty_deploys_to_four_workers_fail_no_request_and_mix_no_versions() {
+    const DEPLOYS: u64 = 20;
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let mut host = site.serve_library("probe", &["--processes", "4"]).await;
+    let load = Load::start(&host, 12).await;
+    for version in 2..=DEPLOYS + 1 {
+        artifacts::probe(version).install(&path);
+        host.serving(APP, version).await;
+        load.more_answers(12).await;
+    }
+    let tally = load.end().await;
+    assert_eq!(tally.failures, Vec::<String>::new());
+    assert_eq!(tally.versions.last(), Some(&(DEPLOYS + 1)));
+    assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
+    assert_eq!(host.terminate().await.code(), Some(0));
+    assert_eq!(host.log.other_lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn requests_are_shared_among_workers_that_know_who_they_are_and_who_asks() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let host = site.serve_library("probe", &["--processes", "2"]).await;
+    let mut workers = BTreeSet::new();
+    let mut pids = BTreeSet::new();
+    for _ in 0..8 {
+        let mut connection = host.connect().await;
+        let info = connection.json("/info?a=b").await;
+        assert_eq!(info["mode"], "daemon");
+        assert_eq!(info["group"], "default");
+        assert_eq!(info["peer"], connection.local.unwrap().to_string());
+        assert_eq!(info["generation"], 1);
+        assert_eq!(info["original_uri"], "/info?a=b");
+        workers.insert(info["worker"].as_u64().unwrap());
+        pids.insert(info["pid"].as_u64().unwrap());
+    }
+    assert_eq!(workers, [0, 1].into());
+    assert!(!pids.contains(&u64::from(host.pid())));
+    let headers = host.connect().await.json("/headers").await;
+    assert_eq!(headers.get("replug-forwarded"), None, "{headers}");
+    // None of its code is in the host.
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", host.pid())).unwrap();
+    assert!(!maps.contains("libprobe"), "{maps}");
+}
+
+#[tokio::test]
+async fn a_long_request_ends_on_its_version_and_delays_nobody() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let args = ["--processes", "2", "--reload", "on-request"];
+    let host = site.serve_library("probe", &args).await;
+    let mut connection = host.connect_http2().await;
+    let slow = connection.begin("/sleep?ms=3000").await;
+    artifacts::probe(2).install(&path);
+    host.event("changed").await;
+    // This one has the new set started, and does not wait for the long one.
+    assert_eq!(host.get("/").await, "version 2\n");
+    assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
+    assert_eq!(slow.answer().await.unwrap().text, "version 1\n");
+    host.retired(APP, 1).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_in_the_group_loses_nothing() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let other = site.install("other", &artifacts::library("hello"));
+    let host = site.serve_apps(&["--processes", "2"]).await;
+    let mut connection = host.connect_http2().await;
+    let slow = connection.begin("/fixture-probe/sleep?ms=2000").await;
+    artifacts::library("hello").numbered(1).install(&other);
+    host.serving("hello", 2).await;
+    // It went into the same new set.
+    host.serving(APP, 2).await;
+    assert_eq!(host.get("/fixture-probe/").await, "version 1\n");
+    assert_eq!(slow.answer().await.unwrap().text, "version 1\n");
+    host.retired(APP, 1).await;
+    artifacts::probe(2).install(&path);
+    host.serving(APP, 3).await;
+    assert_eq!(host.get("/hello/").await, "hello\n");
+}
+
+#[tokio::test]
+async fn what_fails_in_a_new_set_leaves_the_old_one_and_says_whose_fault_it_was() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let set = r#"fixture-probe.setup-of={"2"="error","3"="panic"}"#;
+    let host = site
+        .serve_library("probe", &["--processes", "2", "--set", set])
+        .await;
+    let before = pid(&host.connect().await.json("/info").await);
+    for (version, reason) in [(2, "was told to fail"), (3, "was told to panic")] {
+        artifacts::probe(version).install(&path);
+        let told = host
+            .log
+            .wait_for("refused", |event| {
+                let is_host = event.number("worker").is_none();
+                is_host && event.kind() == "refused" && event.text("reason").contains(reason)
+            })
+            .await;
+        assert!(told.text("reason").contains("group `default`"), "{told}");
+        assert_eq!(host.get("/").await, "version 1\n");
+    }
+    assert!(std::path::Path::new(&format!("/proc/{before}")).exists());
+    artifacts::probe(4).install(&path);
+    until("version 4", async || {
+        (host.get("/").await == "version 4\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workers_are_replaced_after_so_many_requests_whatever_the_load() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let args = ["--processes", "1", "--group-option", "max-requests=5"];
+    let host = site.serve_library("probe", &args).await;
+    let load = Load::start(&host, 4).await;
+    host.nth_event(3, "worker-started").await;
+    let tally = load.end().await;
+    assert_eq!(tally.failures, Vec::<String>::new());
+    assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
+}
+
+#[tokio::test]
+async fn workers_that_nobody_needs_end_and_come_with_the_next_request() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let args = [
+        "--processes",
+        "2",
+        "--group-option",
+        "inactivity-timeout=200ms",
+    ];
+    let host = site.serve_library("probe", &args).await;
+    host.nth_event(2, "worker-sleeps").await;
+    host.nth_event(2, "worker-ended").await;
+    assert_eq!(host.get("/").await, "version 1\n");
+    host.nth_event(3, "worker-sleeps").await;
+    assert_eq!(host.get("/").await, "version 1\n");
+    assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_ended_though_no_other_option_is_set() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let mut args = vec![
+        "--processes",
+        "1",
+        "--group-option",
+        "request-timeout=300ms",
+    ];
+    for none in [
+        "hang-timeout=0s",
+        "graceful-timeout=0s",
+        "shutdown-timeout=0s",
+    ] {
+        args.extend(["--group-option", none]);
+    }
+    let host = site.serve_library("probe", &args).await;
+    let mut connection = host.connect().await;
+    let answer = connection.get("/hang").await;
+    assert_eq!(answer.status, 504, "{answer:?}");
+    assert_eq!(
+        host.event("not-answered").await.text("code"),
+        "request-timeout"
+    );
+    // The worker has been told, and goes on.
+    let mut connection = host.connect().await;
+    until("the request's end", async || {
+        (connection.text("/drops").await == "1\n").then_some(())
+    })
+    .await;
+    assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
+}
+
+#[tokio::test]
+async fn a_worker_whose_thread_is_blocked_is_killed_and_replaced() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let mut args = vec!["--processes", "1"];
+    args.extend([
+        "--group-option",
+        "hang-timeout=500ms",
+        "--group-option",
+        "threads=1",
+    ]);
+    let host = site.serve_library("probe", &args).await;
+    let mut connection = host.connect_http2().await;
+    let blocked = connection.start("/block?ms=60000").await;
+    host.event("worker-hangs").await;
+    let died = host.event("worker-died").await;
+    assert_eq!(died.number("held"), Some(1), "{died}");
+    assert!(died.text("requests").contains("GET /block"), "{died}");
+    assert_eq!(blocked.answer().await.unwrap().status, 502);
+    assert_eq!(host.get("/").await, "version 1\n");
+}
+
+fn pid(info: &Value) -> u64 {
+    info["pid"].as_u64().unwrap()
+}
