@@ -186,7 +186,7 @@ mod tests {
             assert!(matches!(order, Order::RunSchedule { call, .. } if call == number));
         }
         assert_eq!(listen.next().await.unwrap(), stop);
-        let left = Report::Left {
+        let left = Report::ReloadAsked {
             app: "a".to_owned(),
         };
         reply.send(&left).await.unwrap();

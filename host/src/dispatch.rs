@@ -30,7 +30,7 @@ use crate::{
     config::Mount,
     generation::Lease,
     loader::{Peer, Plugin, RequestInfo},
-    proxy::Forwarded,
+    proxy::{Forwarded, wants_upgrade},
     router::Router,
 };
 use failure::Failure;
@@ -66,6 +66,12 @@ impl Dispatcher {
     pub fn behind_a_supervisor(mut self) -> Self {
         self.is_behind = true;
         self
+    }
+
+    /// Whether requests come from a supervisor.
+    #[must_use]
+    pub fn is_behind_a_supervisor(&self) -> bool {
+        self.is_behind
     }
 
     /// A new connection, on which nothing was asked yet.
@@ -184,7 +190,7 @@ impl Asked {
         if lease.is_exhausted() {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));
         }
-        if upgrade::wanted(&request) {
+        if wants_upgrade(&request) {
             let token = connection.tunnel();
             return Answer::other(async move {
                 upgrade::tunnel(request, &lease, &target, peer, id, token)

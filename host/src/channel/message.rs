@@ -61,11 +61,6 @@ pub enum Report {
         /// What to do about it.
         remedy: String,
     },
-    /// An app has been unloaded, as it was ordered.
-    Left {
-        /// Its name.
-        app: String,
-    },
     /// A scheduled call has ended.
     RanSchedule {
         /// The number it had in the order.

@@ -45,7 +45,7 @@ pub struct GroupOptions {
     /// zero: as long as it takes.
     pub queue_timeout: Duration,
     /// How long it may take to reach a worker's socket before the request is answered with 504;
-    /// zero: as long as it takes.
+    /// zero: five seconds, since another worker may take it.
     pub connect_timeout: Duration,
     /// How many connections may wait at a worker's socket; 0: as many as the system allows.
     pub backlog: u32,

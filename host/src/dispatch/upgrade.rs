@@ -19,27 +19,6 @@ use crate::{
 /// What may wait in the tunnel, in bytes, each way.
 const TUNNEL_BUFFER: usize = 64 * 1024;
 
-/// Whether a request asks for another protocol. HTTP/2 is not one: nobody takes that offer, since
-/// clients that want it begin with it.
-pub(super) fn wanted<B>(request: &Request<B>) -> bool {
-    request
-        .headers()
-        .get(header::UPGRADE)
-        .is_some_and(|protocol| protocol != "h2c")
-        && request.version() == http::Version::HTTP_11
-        && request
-            .headers()
-            .get_all(header::CONNECTION)
-            .iter()
-            .any(|value| {
-                value.to_str().is_ok_and(|value| {
-                    value
-                        .split(',')
-                        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
-                })
-            })
-}
-
 pub(super) async fn tunnel(
     mut request: Request<Incoming>,
     lease: &Lease,

@@ -48,8 +48,10 @@ impl ProxyError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoWorker(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoWorker(Refusal::Full | Refusal::Shut(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorker(Refusal::TimedOut) | Self::ConnectTimeout | Self::RequestTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Died(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
             Self::Client => StatusCode::BAD_REQUEST,
         }

@@ -148,6 +148,10 @@ async fn hear(
     }
 }
 
+/// What a worker takes from its supervisor: more than hyper's usual 100, and 16 KiB.
+const MORE_HEADERS: usize = 128;
+const MORE_HEADER_BYTES: u32 = 32 << 10;
+
 async fn speak<I>(
     io: I,
     peer: Peer,
@@ -167,6 +171,11 @@ async fn speak<I>(
     let _steering = AbortOnDropHandle::new(tokio::task::spawn_local(steering));
     let mut builder = Builder::new(LocalExecutor);
     builder.http2().timer(TokioTimer::new());
+    if dispatcher.is_behind_a_supervisor() {
+        // It adds fields to what it has taken by the usual limits.
+        builder.http1().max_headers(MORE_HEADERS);
+        builder.http2().max_header_list_size(MORE_HEADER_BYTES);
+    }
     let service = service_fn(|request: Request<Incoming>| {
         helm.speaks(request.version());
         LastAnswer::new(dispatcher.handle(request, &this), Rc::clone(&helm))

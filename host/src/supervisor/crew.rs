@@ -135,7 +135,11 @@ impl Crew {
         let hands = try_join_all(starting).await?;
         let (hands, ready): (Vec<_>, Vec<_>) = hands.into_iter().unzip();
         let patience = Patience {
-            queue: plan.options.queue,
+            // 0 is any number.
+            queue: match plan.options.queue {
+                0 => usize::MAX,
+                most => most,
+            },
             queue_timeout: plan.options.queue_timeout,
         };
         let workers = hands.iter().map(|hand| Arc::clone(&hand.worker));

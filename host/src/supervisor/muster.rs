@@ -11,7 +11,7 @@ mod looks;
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::MissedTickBehavior,
+    time::{MissedTickBehavior, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,9 @@ use crate::{
     reload::LaunchError,
     workers::{Set, Worker},
 };
+
+/// What a worker may take, in milliseconds, that has had its time already.
+const LAST_MOMENT_MS: u64 = 1_000;
 
 /// The task's state.
 pub(super) struct Muster {
@@ -201,6 +204,23 @@ impl Muster {
         }
     }
 
+    /// Ends a worker that gets no new requests, when it holds none any more or has had the time for
+    /// them. Not before: one may be on its way.
+    fn end(&mut self, living: Living, reason: StopReason) {
+        let (worker, orders) = (Arc::clone(&living.worker), living.orders.clone());
+        let graceful = self.plan.options.graceful_timeout;
+        tokio::spawn(async move {
+            if graceful.is_zero() {
+                worker.unheld().await;
+            } else {
+                let _ = timeout(graceful, worker.unheld()).await;
+            }
+            let drain_ms = Some(LAST_MOMENT_MS);
+            let _ = orders.send(Order::Stop { reason, drain_ms });
+        });
+        self.ending.push(living);
+    }
+
     fn stop_order(&self, reason: StopReason) -> Order {
         let drain = Some(self.plan.options.graceful_timeout).filter(|time| !time.is_zero());
         Order::Stop {
@@ -252,7 +272,7 @@ impl Muster {
             }
             Report::Ending { reason } => self.leaves(serial, &reason),
             // Each of these comes before it is ready, or is of no interest.
-            Report::Ready(_) | Report::Refused { .. } | Report::Left { .. } => {}
+            Report::Ready(_) | Report::Refused { .. } => {}
         }
     }
 
@@ -345,9 +365,7 @@ impl Muster {
                     return self.set.add(worker);
                 };
                 self.set.replace(&before.worker, worker);
-                let reason = renewal.unwrap_or(StopReason::MaxAge);
-                let _ = before.orders.send(self.stop_order(reason));
-                self.ending.push(before);
+                self.end(before, renewal.unwrap_or(StopReason::MaxAge));
             }
             Err(_) if over => {}
             Err(error) => {

@@ -23,21 +23,16 @@ use super::{About, Held, Tried, Worker};
 pub struct Patience {
     /// How many at the same time; with 0 none waits.
     pub queue: usize,
-    /// How long each. Zero sets no time of its own: then [`Patience::LONGEST`] holds, since a
-    /// client that nobody answers waits for nothing.
+    /// How long each. Zero: until there is a worker, or is to be none.
     pub queue_timeout: Duration,
 }
 
 impl Patience {
-    /// The longest that a request waits for a worker when nothing is said.
-    pub const LONGEST: Duration = Duration::from_secs(30);
-
-    fn time(self) -> Duration {
-        if self.queue_timeout.is_zero() {
-            Self::LONGEST
-        } else {
-            self.queue_timeout
-        }
+    /// When one that begins to wait now has waited long enough.
+    fn until(self) -> Option<Instant> {
+        let time = Some(self.queue_timeout).filter(|time| !time.is_zero());
+        // One that is too far away to be said is none.
+        time.and_then(|time| Instant::now().checked_add(time))
     }
 }
 
@@ -95,7 +90,7 @@ impl Queue {
         tried: Tried,
         choose: impl FnOnce(&Tried) -> Option<Arc<Worker>>,
     ) -> Result<Held, Refusal> {
-        let until = Instant::now() + self.patience.time();
+        let until = self.patience.until();
         let (admission, mut admitted) = oneshot::channel();
         let place = {
             let mut state = self.lock();
@@ -122,7 +117,10 @@ impl Queue {
             }
         };
         self.came.notify_one();
-        let waited = timeout_at(until, &mut admitted).await;
+        let waited = match until {
+            Some(until) => timeout_at(until, &mut admitted).await,
+            None => Ok((&mut admitted).await),
+        };
         drop(place);
         match waited {
             Ok(Ok(answer)) => answer,

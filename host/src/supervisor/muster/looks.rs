@@ -47,14 +47,12 @@ impl Muster {
     }
 
     fn send_to_sleep(&mut self, at: usize) {
-        let stop = self.stop_order(StopReason::Inactivity);
         let place = &mut self.places[at];
         let Some(living) = place.living.take() else {
             return;
         };
         place.asleep = true;
         living.worker.drain();
-        let _ = living.orders.send(stop);
         tracing::info!(
             event = "worker-sleeps",
             group = self.plan.group.as_str(),
@@ -65,7 +63,7 @@ impl Muster {
             living.worker.pid,
             self.plan.options.inactivity_timeout,
         );
-        self.ending.push(living);
+        self.end(living, StopReason::Inactivity);
     }
 
     /// A request waits: those who sleep are started again.
