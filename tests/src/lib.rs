@@ -8,6 +8,7 @@ use std::{sync::LazyLock, time::Duration};
 pub mod artifacts;
 pub mod cargo;
 pub mod client;
+pub mod configured;
 pub mod deploy;
 pub mod grpc;
 pub mod host;

@@ -4,21 +4,12 @@ use std::fs;
 
 use replug_tests::{
     artifacts, cargo,
+    configured::{validate, write},
     deploy::Artifact,
-    host::{Finished, Site, finish, replug},
+    host::{Site, finish},
 };
 
 const APP: &str = "fixture-probe";
-
-async fn validate(site: &Site, args: &[&str]) -> Finished {
-    let mut command = replug(["validate"]);
-    command.args(args).current_dir(site.path());
-    finish(command).await
-}
-
-fn write(site: &Site, text: &str) {
-    fs::write(site.path().join("replug.toml"), text).unwrap();
-}
 
 #[tokio::test]
 async fn the_file_of_the_current_directory_is_taken_and_names_apps() {

@@ -4,20 +4,11 @@ use std::fs;
 
 use replug_tests::{
     artifacts,
-    host::{Finished, Host, Site, finish, replug},
+    configured::{validate, write},
+    host::{Host, Site},
 };
 
 const APP: &str = "fixture-probe";
-
-async fn validate(site: &Site, args: &[&str]) -> Finished {
-    let mut command = replug(["validate"]);
-    command.args(args).current_dir(site.path());
-    finish(command).await
-}
-
-fn write(site: &Site, text: &str) {
-    fs::write(site.path().join("replug.toml"), text).unwrap();
-}
 
 #[tokio::test]
 async fn what_is_said_of_an_app_by_its_name_holds_for_one_in_a_folder() {

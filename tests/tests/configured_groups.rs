@@ -8,21 +8,12 @@ use std::{
 
 use replug_tests::{
     artifacts,
-    host::{Finished, Site, finish, replug},
+    configured::{validate, write},
+    host::{Site, finish, replug},
 };
 
 /// As many threads whatever the machine.
 const ONE: &str = "--group-option=default.threads=1";
-
-async fn validate(site: &Site, args: &[&str]) -> Finished {
-    let mut command = replug(["validate"]);
-    command.args(args).current_dir(site.path());
-    finish(command).await
-}
-
-fn write(site: &Site, text: &str) {
-    fs::write(site.path().join("replug.toml"), text).unwrap();
-}
 
 #[tokio::test]
 async fn validate_lists_groups_and_the_apps_in_them() {
