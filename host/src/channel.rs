@@ -1,7 +1,7 @@
 //! What a supervisor and its workers say to each other.
 //!
 //! Over a Unix stream socket pair: each message is a length of four bytes and that many bytes of
-//! postcard. The first each way is the [`Hello`], since two builds of the program may meet when the
+//! postcard. The first each way is the hello, since two builds of the program may meet when the
 //! file of a running host is replaced; all that follows is of one version. Who finds the channel
 //! ended knows that the other process has ended.
 

@@ -2,7 +2,7 @@
 //!
 //! The supervisor is the host itself. It binds, watches, copies and inspects; which artifact is to
 //! serve it decides as it does for its own apps (`reload`). What is loaded elsewhere is loaded by a
-//! [`Crew`]: a full set of workers, all with the same artifacts. No code of a group's plugins ever
+//! crew: a full set of workers, all with the same artifacts. No code of a group's plugins ever
 //! runs here.
 
 use std::{
