@@ -193,7 +193,7 @@ async fn a_worker_whose_thread_is_blocked_is_killed_and_replaced() {
     let mut args = vec!["--processes", "1"];
     args.extend([
         "--group-option",
-        "hang-timeout=500ms",
+        "hang-timeout=5s",
         "--group-option",
         "threads=1",
     ]);
