@@ -186,28 +186,6 @@ async fn a_request_that_takes_too_long_is_ended_though_no_other_option_is_set() 
     assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
 }
 
-#[tokio::test]
-async fn a_worker_whose_thread_is_blocked_is_killed_and_replaced() {
-    let site = Site::new();
-    site.install("probe", &artifacts::probe(1));
-    let mut args = vec!["--processes", "1"];
-    args.extend([
-        "--group-option",
-        "hang-timeout=5s",
-        "--group-option",
-        "threads=1",
-    ]);
-    let host = site.serve_library("probe", &args).await;
-    let mut connection = host.connect_http2().await;
-    let blocked = connection.start("/block?ms=60000").await;
-    host.event("worker-hangs").await;
-    let died = host.event("worker-died").await;
-    assert_eq!(died.number("held"), Some(1), "{died}");
-    assert!(died.text("requests").contains("GET /block"), "{died}");
-    assert_eq!(blocked.answer().await.unwrap().status, 502);
-    assert_eq!(host.get("/").await, "version 1\n");
-}
-
 fn pid(info: &Value) -> u64 {
     info["pid"].as_u64().unwrap()
 }
