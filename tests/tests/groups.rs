@@ -52,6 +52,18 @@ async fn requests_are_shared_among_workers_that_know_who_they_are_and_who_asks()
     // None of its code is in the host.
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", host.pid())).unwrap();
     assert!(!maps.contains("libprobe"), "{maps}");
+    // The workers have it from one copy, and so share its pages.
+    let mapped = pids.iter().map(|pid| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let code = maps.lines().find(|line| {
+            let is_code = line.contains(" r-xp ");
+            is_code && line.contains("libprobe")
+        });
+        // Device, inode and path.
+        let fields = code.expect("its code").split_whitespace().skip(3);
+        fields.map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(mapped.collect::<BTreeSet<_>>().len(), 1);
 }
 
 #[tokio::test]
@@ -61,7 +73,7 @@ async fn a_long_request_ends_on_its_version_and_delays_nobody() {
     let args = ["--processes", "2", "--reload", "on-request"];
     let host = site.serve_library("probe", &args).await;
     let mut connection = host.connect_http2().await;
-    let slow = connection.begin("/sleep?ms=3000").await;
+    let slow = connection.begin("/sleep?ms=10000").await;
     artifacts::probe(2).install(&path);
     host.event("changed").await;
     // This one has the new set started, and does not wait for the long one.
@@ -78,7 +90,7 @@ async fn a_neighbour_in_the_group_loses_nothing() {
     let other = site.install("other", &artifacts::library("hello"));
     let host = site.serve_apps(&["--processes", "2"]).await;
     let mut connection = host.connect_http2().await;
-    let slow = connection.begin("/fixture-probe/sleep?ms=2000").await;
+    let slow = connection.begin("/fixture-probe/sleep?ms=8000").await;
     artifacts::library("hello").numbered(1).install(&other);
     host.serving("hello", 2).await;
     // It went into the same new set.

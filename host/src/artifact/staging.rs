@@ -99,7 +99,7 @@ impl StagingArea {
             let same = copied == before.size && after == before && path_after == Some(before);
             if same && (!is_fresh(&before) || digest_of(&original).map_err(failed)? == digest) {
                 return Ok(Staged {
-                    file,
+                    file: Copied::Own(file),
                     source: source.clone(),
                     digest,
                     fingerprint: before,
@@ -158,7 +158,30 @@ impl StagingArea {
         let (file, mut copy) = self.make_copy(source, serial).map_err(failed)?;
         copy_bytes(&original, &mut copy, fingerprint.size).map_err(failed)?;
         Ok(Staged {
-            file,
+            file: Copied::Own(file),
+            source: source.clone(),
+            digest,
+            fingerprint,
+            took: began.elapsed(),
+        })
+    }
+
+    /// A private copy of `source` that another process has made, of bytes with that digest, and that
+    /// nobody writes to. It is taken as it is, so that all processes that open it share its pages;
+    /// its file is the other one's to delete.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn handed(
+        &self,
+        file: &Path,
+        source: &ArtifactPath,
+        digest: Digest,
+    ) -> Result<Staged, StageError> {
+        let began = Instant::now();
+        let fingerprint = Fingerprint::of_path(file).map_err(|error| self.failed(source, error))?;
+        Ok(Staged {
+            file: Copied::Handed(file.to_owned()),
             source: source.clone(),
             digest,
             fingerprint,
@@ -233,21 +256,31 @@ fn digest_of(mut file: &File) -> io::Result<Digest> {
     Ok(hasher.finalize().into())
 }
 
-/// A private copy of an artifact; its file is deleted when this is dropped.
+/// A private copy of an artifact; its file is deleted when this is dropped, unless another process
+/// has made it.
 #[derive(Debug)]
 pub struct Staged {
-    file: TempPath,
+    file: Copied,
     source: ArtifactPath,
     digest: Digest,
     fingerprint: Fingerprint,
     took: Duration,
 }
 
+#[derive(Debug)]
+enum Copied {
+    Own(TempPath),
+    Handed(PathBuf),
+}
+
 impl Staged {
     /// The copy.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.file
+        match &self.file {
+            Copied::Own(file) => file,
+            Copied::Handed(file) => file,
+        }
     }
 
     /// What it is a copy of.

@@ -115,7 +115,7 @@ fn origin(slot: &Slot, cause: &Cause) -> Result<Origin, ReloadError> {
     };
     if let Some(handed) = &slot.handed {
         let (file, digest) = (handed.file.clone(), handed.digest);
-        return Ok(Origin::Kept { file, digest });
+        return Ok(Origin::Handed { file, digest });
     }
     let serving = || slot.serving().and_then(kept);
     match cause {

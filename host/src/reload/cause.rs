@@ -86,4 +86,6 @@ pub(super) enum Origin {
     File,
     /// In a copy that was kept.
     Kept { file: PathBuf, digest: Digest },
+    /// In another host's copy, which is opened itself.
+    Handed { file: PathBuf, digest: Digest },
 }

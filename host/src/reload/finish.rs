@@ -155,7 +155,10 @@ impl Reloader {
         };
         // The host itself opens more after the first: its HTTP threads'.
         let alone = only_app && generation != GenerationId::FIRST.next();
-        if let Err(error) = slot.history.keep(digest, &staged, &self.staging) {
+        // A superior has all that can be gone back to.
+        if self.superior.is_none()
+            && let Err(error) = slot.history.keep(digest, &staged, &self.staging)
+        {
             tracing::warn!(
                 event = "not-kept",
                 path = %path,

@@ -194,3 +194,21 @@ fn long_and_odd_names_still_give_a_file_name() {
     let long = format!("/x/{}.so", "y".repeat(250));
     assert_eq!(staged_name(Path::new(&long), 7), "artifact.7.so");
 }
+
+#[test]
+fn what_another_process_has_copied_is_taken_itself_and_left_to_it() {
+    let place = Place::new();
+    let source = place.file("libx.so", b"bytes");
+    let made = place.area.stage(&source, 1).unwrap();
+    let other = StagingArea::new(Some(place.dir.path())).unwrap();
+    let handed = other.handed(made.path(), &source, *made.digest()).unwrap();
+    assert_eq!(handed.path(), made.path());
+    assert_eq!(handed.source(), &source);
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+    drop(handed);
+    assert_eq!(fs::read(made.path()).unwrap(), b"bytes");
+    let gone = made.path().to_owned();
+    drop(made);
+    let error = other.handed(&gone, &source, blake3::hash(b"").into());
+    assert!(error.unwrap_err().to_string().contains("libx.so"));
+}

@@ -77,6 +77,7 @@ fn examine(job: &Job, digest: &mut Option<Digest>) -> Result<Artifact, ReloadErr
         Origin::Kept { file, digest } => job
             .staging
             .stage_kept(file, &job.path, *digest, job.serial)?,
+        Origin::Handed { file, digest } => job.staging.handed(file, &job.path, *digest)?,
     };
     let fingerprint = *staged.fingerprint();
     let found = *staged.digest();
