@@ -62,37 +62,6 @@ async fn only_requests_of_the_worker_that_was_killed_fail_and_with_502() {
 }
 
 #[tokio::test]
-async fn workers_that_are_killed_under_load_are_replaced_and_the_rest_loses_nothing() {
-    const KILLS: usize = 20;
-    let site = Site::new();
-    site.install("probe", &artifacts::probe(1));
-    let other = site.path().join("other.so");
-    artifacts::library("hello").install(&other);
-    let config = format!(
-        "[groups.one]\nprocesses = 2\n[groups.two]\nprocesses = 2\n\
-         [apps.fixture-probe]\npath = {:?}\ngroup = \"one\"\nmount = \"/\"\n\
-         [apps.hello]\npath = {other:?}\ngroup = \"two\"\n",
-        site.library("probe"),
-    );
-    fs::write(site.path().join("replug.toml"), config).unwrap();
-    let host = site.serve(&[]).await;
-    let mut hello = host.connect().await;
-    for killed in 1..=KILLS {
-        let mut connection = host.connect().await;
-        let victim = worker(&mut connection).await;
-        kill_process(victim, Signal::KILL).unwrap();
-        // The other group does not notice.
-        assert_eq!(hello.text("/hello/").await, "hello\n");
-        host.nth_event(killed, "worker-died").await;
-        // Nor do those who ask now: another worker is there, or soon will be.
-        assert_eq!(host.get("/").await, "version 1\n");
-    }
-    let died = host.log.all(|event| event.kind() == "worker-died");
-    assert_eq!(died.len(), KILLS);
-    assert!(died.iter().all(|event| event.text("group") == "one"));
-}
-
-#[tokio::test]
 async fn a_deploy_comes_through_though_workers_die_meanwhile() {
     let site = Site::new();
     let path = site.install("probe", &artifacts::probe(1));
