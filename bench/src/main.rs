@@ -1,13 +1,18 @@
-//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload|slow-setup|allocator]`.
+//! Measures Replug: `cargo run --release -p replug-bench -- [throughput|reload|slow-setup|allocator|groups]`.
 //!
 //! Numbers of one run are comparable with each other and with nothing else: what is compared is
 //! measured alternately, on the same machine, within seconds.
 
 mod allocator;
+mod compare;
+mod groups;
 mod load;
+mod peers;
 mod reload;
 mod slow_setup;
 mod throughput;
+
+use std::{num::NonZeroUsize, thread};
 
 use clap::{Parser, ValueEnum};
 use replug_bench::servers::Programs;
@@ -44,6 +49,8 @@ enum What {
     SlowSetup,
     /// What a plugin's allocation costs, beside the C library's.
     Allocator,
+    /// Process groups: requests per second beside axum and nginx, deploys beside mod_wsgi, and clocks.
+    Groups,
 }
 
 #[tokio::main]
@@ -66,6 +73,14 @@ async fn main() {
     if wanted(What::Allocator) {
         allocator::run(&programs).await;
     }
+    if wanted(What::Groups) {
+        groups::run(&args, &programs).await;
+    }
+}
+
+/// The processors that there are.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// The value that so many hundredths of the sorted values do not exceed.

@@ -140,15 +140,16 @@ pub struct Native {
 }
 
 impl Native {
-    /// Starts it and waits until it listens.
+    /// Starts it, on a Unix socket if one is named, and waits until it listens.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start(programs: &Programs, threads: usize) -> Self {
+    pub fn start(programs: &Programs, threads: usize, socket: Option<&Path>) -> Self {
         let mut command = Command::new(&programs.native);
         let mut child = command
             .arg(threads.to_string())
+            .args(socket)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
