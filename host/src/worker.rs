@@ -26,7 +26,7 @@ use crate::{
     exit_code::ExitCode,
     id::{AppName, ArtifactPath},
     loader::{Post, StopReason},
-    process::{self, HostThreads},
+    process::{self, HostThreads, Parent},
     reload::{Handle, Parts, Reloader, Superior, Wanted},
     router::Router,
     server::{Listeners, Server},
@@ -37,9 +37,13 @@ use crate::{
 /// How long HTTP threads may take to end once nothing is left to serve.
 const THREAD_END: Duration = Duration::from_secs(2);
 
+/// How long the supervisor's death may come after the end of its channel.
+const DEATH: Duration = Duration::from_secs(1);
+
 /// Serves until the supervisor says to end, or ends itself.
 pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
     process::remember_signals();
+    let parent = Parent::now();
     let (sender, mut orders) = match channel::open(end).await {
         Ok(channel) => channel,
         Err(error) => return lost(&error),
@@ -55,7 +59,8 @@ pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
         Ok(worker) => worker.serve(&mut orders).await,
         Err(code) => code,
     };
-    if code == ExitCode::NoHost {
+    // The channel also ends when the supervisor gives this worker up, or goes on in a fresh image.
+    if code == ExitCode::NoHost && parent.is_ok_and(|parent| parent.dies_within(DEATH)) {
         // Nobody else is left who would.
         let _ = std::fs::remove_dir_all(&staging);
         if let Some(supervisors) = staging.parent() {

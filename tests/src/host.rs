@@ -109,6 +109,9 @@ impl Site {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(args);
+        if let Ok(processes) = std::env::var("REPLUG_TEST_PROCESSES") {
+            command.args(["--processes", &processes]);
+        }
         Host::spawn(command, Some(self.path().join("staging"))).await
     }
 

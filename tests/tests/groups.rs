@@ -133,6 +133,36 @@ async fn what_fails_in_a_new_set_leaves_the_old_one_and_says_whose_fault_it_was(
 }
 
 #[tokio::test]
+async fn a_new_set_of_which_one_worker_fails_leaves_all_that_the_old_one_needs() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let mark = site.path().join("mark");
+    let set = format!(
+        "fixture-probe.setup-of={{\"2\"=\"error-once:{}\"}}",
+        mark.display()
+    );
+    let args = ["--processes", "4", "--set", &set];
+    let host = site.serve_library("probe", &args).await;
+    let before = host.staged();
+    artifacts::probe(2).install(&path);
+    host.event("refused").await;
+    // The others of the new set have gone, and have taken nothing with them.
+    until("the end of the new set", async || {
+        let staged = host.staged();
+        let left = before.iter().all(|file| staged.contains(file));
+        assert!(left, "{before:?} and now {staged:?}");
+        (staged.len() == before.len()).then_some(())
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(host.get("/").await, "version 1\n");
+    }
+    artifacts::probe(3).install(&path);
+    let mut connection = host.connect().await;
+    host.until_text(&mut connection, "/", "version 3\n").await;
+}
+
+#[tokio::test]
 async fn workers_are_replaced_after_so_many_requests_whatever_the_load() {
     let site = Site::new();
     site.install("probe", &artifacts::probe(1));
