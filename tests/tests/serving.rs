@@ -119,11 +119,22 @@ async fn the_longest_mount_wins() {
 
 #[tokio::test]
 async fn two_apps_that_want_one_mount_are_both_named_and_the_first_serves() {
+    two_for_one_mount(&[]).await;
+}
+
+#[tokio::test]
+async fn two_apps_of_a_group_that_want_one_mount_are_both_named_and_the_first_serves() {
+    two_for_one_mount(&["--processes", "2"]).await;
+}
+
+async fn two_for_one_mount(args: &[&str]) {
     let site = Site::new();
     let one = site.install("one", &artifacts::probe(1));
     let two = site.install("two", &artifacts::probe(2));
     let sources = [&one, &two].map(|path| format!("{}=/x", path.display()));
-    let host = site.serve(&[&sources[0], &sources[1]]).await;
+    let mut all: Vec<&str> = sources.iter().map(String::as_str).collect();
+    all.extend(args);
+    let host = site.serve(&all).await;
     let refused = host.event("refused").await;
     assert_eq!(refused.text("path"), two.to_str().unwrap());
     assert!(

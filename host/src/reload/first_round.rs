@@ -36,6 +36,11 @@ impl FirstRoundState {
         }
     }
 
+    /// How many are before that one, which has not had its turn.
+    pub(super) fn place(&self, path: &ArtifactPath) -> Option<usize> {
+        self.order.iter().position(|other| other == path)
+    }
+
     /// Keeps a result until its turn; gives it back when it is not of the first round.
     pub(super) fn keep(&mut self, path: &ArtifactPath, attempt: Attempt) -> Option<Attempt> {
         if !self.order.contains(path) {
