@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use replug_tests::{artifacts, host::Site, load::Load, until};
+use replug_tests::{artifacts, client, host::Site, load::Load, until};
 use serde_json::Value;
 
 const APP: &str = "fixture-probe";
@@ -81,6 +81,35 @@ async fn a_long_request_ends_on_its_version_and_delays_nobody() {
     assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
     assert_eq!(slow.answer().await.unwrap().text, "version 1\n");
     host.retired(APP, 1).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_has_stopped_does_not_keep_old_workers() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let args = ["--processes", "2", "--drain", "100ms"];
+    let host = site.serve_library("probe", &args).await;
+    let mut connection = host.connect().await;
+    let mut endless = connection.open("/endless").await;
+    client::next(&mut endless).await;
+    artifacts::probe(2).install(&path);
+    host.retired(APP, 1).await;
+    host.nth_event(2, "worker-ended").await;
+    assert_eq!(host.get("/").await, "version 2\n");
+}
+
+#[tokio::test]
+async fn an_artifact_that_is_not_there_does_not_hold_up_those_that_are() {
+    let site = Site::new();
+    let good = site.install("probe", &artifacts::probe(1));
+    let missing = site.library("missing");
+    let sources = [&good, &missing].map(|path| path.to_str().unwrap());
+    let host = site
+        .serve(&[sources[0], sources[1], "--processes", "2"])
+        .await;
+    assert_eq!(host.get("/fixture-probe/").await, "version 1\n");
+    let refused = host.event("refused").await;
+    assert_eq!(refused.text("path"), missing.to_str().unwrap());
 }
 
 #[tokio::test]

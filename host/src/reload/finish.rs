@@ -28,6 +28,11 @@ use crate::{
 /// Loads that have ended, to the actor.
 impl Reloader {
     pub(super) fn loaded(&mut self, path: &ArtifactPath, mut attempt: Attempt) {
+        if let Some(slot) = self.slots.get_mut(path)
+            && let Work::Loading(loading) = &mut slot.work
+        {
+            loading.looking = false;
+        }
         if let Ok(Loaded::Enlisted(enlisted)) = attempt.result {
             attempt.result = Err(ReloadError::Internal);
             return self.enlist(path, attempt, *enlisted);
@@ -40,6 +45,8 @@ impl Reloader {
             Some(attempt) => self.finish_load(path, attempt),
             None => self.take_first_round(),
         }
+        // It may have been the last that was looked at, though its turn has not come.
+        self.launch_all();
     }
 
     pub(super) fn take_first_round(&mut self) {

@@ -80,11 +80,6 @@ impl Reloader {
             attempt.result = Err(ReloadError::Internal);
             return self.loaded(path, attempt);
         };
-        if let Some(slot) = self.slots.get_mut(path)
-            && let Work::Loading(loading) = &mut slot.work
-        {
-            loading.looking = false;
-        }
         let group = groups.groups.entry(enlisted.group.clone()).or_default();
         let waiting = Waiting {
             path: path.clone(),
