@@ -184,8 +184,11 @@ impl Asked {
         let Self { target, peer, id } = self;
         lease.tally.request();
         if lease.seat().is_some() {
-            let token = connection.tunnel();
-            return Answer::other(proxied::answer(request, lease, peer, id, token));
+            let tokens = proxied::Tokens {
+                held: connection.hold(&lease),
+                tunnel: connection.tunnel(),
+            };
+            return Answer::other(proxied::answer(request, lease, peer, id, tokens));
         }
         if lease.is_exhausted() {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));

@@ -41,7 +41,7 @@ enum Source {
     /// Straight from its code.
     Plugin(ResponseBody<Generation, Held>),
     /// A worker's.
-    Worker(ProxiedBody, Lease),
+    Worker(ProxiedBody, (Lease, Held)),
     /// Through an upgrade request's tunnel that was not upgraded.
     Tunnel(Incoming, Lease),
 }
@@ -50,7 +50,7 @@ impl Source {
     fn generation(&self) -> &Generation {
         match self {
             Self::Plugin(body) => &body.keep().0,
-            Self::Worker(_, lease) | Self::Tunnel(_, lease) => lease,
+            Self::Worker(_, (lease, _)) | Self::Tunnel(_, lease) => lease,
         }
     }
 }
@@ -70,9 +70,9 @@ impl DispatchBody {
         }))
     }
 
-    pub(super) fn proxied(body: ProxiedBody, lease: Lease, request: u64) -> Self {
+    pub(super) fn proxied(body: ProxiedBody, of: (Lease, Held), request: u64) -> Self {
         Self(Inner::App(AppBody {
-            source: Source::Worker(body, lease),
+            source: Source::Worker(body, of),
             cut: CutWatch::default(),
             request,
         }))
@@ -145,7 +145,7 @@ impl AppBody {
                 }
                 other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             },
-            Source::Worker(body, lease) => match Pin::new(body).poll_frame(cx) {
+            Source::Worker(body, (lease, _)) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Err(error))) => {
                     log_broken(lease, self.request, &error);
                     Poll::Ready(Some(Err(error.into())))

@@ -2,7 +2,8 @@
 //!
 //! At the drain deadline calls and bodies end by themselves when they are polled next. But hyper
 //! polls no body while the client does not read, and data that the client does not read is the
-//! plugin's memory. So a connection that still holds some of it a second later is closed.
+//! plugin's memory, or a worker's request. So a connection that still holds some of it a second
+//! later is closed.
 
 use std::{
     cell::{Cell, RefCell},

@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{body::DispatchBody, cut::Cut, failure};
+use super::{body::DispatchBody, connection::Held, cut::Cut, failure};
 use crate::{
     generation::{Lease, Seat},
     loader::Peer,
@@ -13,13 +13,25 @@ use crate::{
     workers::About,
 };
 
-/// Has a worker answer it. `token` is for the connection, if that becomes another protocol's.
+/// What the client's connection is told by.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    /// That it has something of the app's.
+    pub(super) held: Held,
+    /// That it is another protocol's, if it becomes that.
+    pub(super) tunnel: TaskTrackerToken,
+}
+
+/// Has a worker answer it.
 pub(super) async fn answer(
     request: Request<Incoming>,
     lease: Lease,
     peer: Peer,
     id: u64,
-    token: TaskTrackerToken,
+    Tokens {
+        held,
+        tunnel: token,
+    }: Tokens,
 ) -> Response<DispatchBody> {
     let Some(Seat { crew, .. }) = lease.seat() else {
         return failure::Failure::Call(crate::loader::CallError::Elsewhere)
@@ -57,5 +69,5 @@ pub(super) async fn answer(
     }
     answer
         .response
-        .map(|body| DispatchBody::proxied(body, lease, id))
+        .map(|body| DispatchBody::proxied(body, (lease, held), id))
 }
