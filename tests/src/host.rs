@@ -102,7 +102,8 @@ impl Site {
         self.serve(&all).await
     }
 
-    /// Starts a host and waits until it listens.
+    /// Starts a host and waits until it listens. `REPLUG_TEST_PROCESSES=1` has it run all apps in a
+    /// group of so many workers.
     pub async fn spawn(&self, args: &[&str]) -> Host {
         let mut command = self.command("serve");
         if !args.contains(&"--listen") {
