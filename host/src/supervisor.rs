@@ -18,6 +18,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{mpsc, watch};
 
 mod backoff;
+mod calls;
 mod crew;
 mod hand;
 mod muster;
@@ -105,6 +106,7 @@ impl Supervisor {
             apps: apps
                 .map(|member| BeginApp::new(member, &self.config))
                 .collect(),
+            registry: String::new(),
         }
     }
 }

@@ -28,6 +28,7 @@ mod tests;
 pub use death::Death;
 pub use held::{About, Held};
 pub use queue::{Patience, Refusal};
+pub(crate) use worker::Engaged;
 pub use worker::{Phase, Worker};
 
 use queue::Queue;

@@ -1,7 +1,7 @@
 //! A full set of workers with the same artifacts, from its start to its end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fs::{self, DirBuilder, Permissions},
     io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown},
@@ -199,35 +199,5 @@ impl generation::Crew for Crew {
                 .unwrap_or_else(|_| Err("its workers have ended".to_owned()))
         }
         .boxed()
-    }
-}
-
-/// Calls that a worker has been told to make.
-#[derive(Debug, Default)]
-pub(super) struct Calls {
-    next: u64,
-    /// With the serial number of the worker.
-    open: HashMap<u64, (u64, oneshot::Sender<Result<(), String>>)>,
-}
-
-impl Calls {
-    pub(super) fn open(&mut self, worker: u64, reply: oneshot::Sender<Result<(), String>>) -> u64 {
-        self.next += 1;
-        self.open.insert(self.next, (worker, reply));
-        self.next
-    }
-
-    pub(super) fn close(&mut self, call: u64, error: Option<String>) {
-        if let Some((_, reply)) = self.open.remove(&call) {
-            let _ = reply.send(error.map_or(Ok(()), Err));
-        }
-    }
-
-    /// That worker makes none any more.
-    pub(super) fn died(&mut self, worker: u64, how: &str) {
-        let its = self.open.extract_if(|_, (serial, _)| *serial == worker);
-        for (_, (_, reply)) in its {
-            let _ = reply.send(Err(format!("its worker {how}")));
-        }
     }
 }

@@ -64,6 +64,7 @@ impl Hand {
             let (mut sender, mut receiver) = channel::open(end).await?;
             let begin = Begin {
                 number,
+                registry: plan.registry.borrow().to_string(),
                 ..plan.begin.clone()
             };
             sender.send(&Order::Begin(Box::new(begin))).await?;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod calls;
 mod deaths;
 mod looks;
 
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Wish,
     backoff::Backoff,
-    crew::{Calls, Command, Plan, next_serial},
+    calls::{Calls, Due},
+    crew::{Command, Plan, next_serial},
     hand::{Hand, News},
     wear::{self, Wear},
 };
@@ -43,6 +45,8 @@ pub(super) struct Muster {
     /// Workers that are not to be there any more, and are.
     ending: Vec<Living>,
     calls: Calls,
+    /// Scheduled calls that wait for a worker.
+    put_off: Vec<Due>,
     events: mpsc::UnboundedSender<Event>,
     received: mpsc::UnboundedReceiver<Event>,
     /// Comes when no worker is to be started any more.
@@ -94,6 +98,7 @@ impl Muster {
             places: Vec::new(),
             ending: Vec::new(),
             calls: Calls::default(),
+            put_off: Vec::new(),
             events,
             received,
             over: CancellationToken::new(),
@@ -170,29 +175,15 @@ impl Muster {
                 }
                 let _ = done.send(());
             }
-            Command::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
+            Command::RunSchedule { app, name, reply } => {
+                self.run_schedule(Due { app, name, reply });
+            }
         }
-    }
-
-    /// In the first worker that is there: the next one takes over when it dies.
-    fn run_schedule(
-        &mut self,
-        app: &AppName,
-        name: String,
-        reply: oneshot::Sender<Result<(), String>>,
-    ) {
-        let living = self.places.iter().find_map(|place| place.living.as_ref());
-        let Some(living) = living else {
-            let _ = reply.send(Err("no worker is there".to_owned()));
-            return;
-        };
-        let call = self.calls.open(living.serial, reply);
-        let app = app.to_string();
-        let _ = living.orders.send(Order::RunSchedule { call, app, name });
     }
 
     fn stop(&mut self, reason: StopReason) {
         self.over.cancel();
+        self.put_off.clear();
         self.set.shut("it is being replaced");
         let stop = self.stop_order(reason);
         for place in &mut self.places {
@@ -361,11 +352,14 @@ impl Muster {
                     worker.pid,
                 );
                 self.set.open();
-                let Some(before) = before else {
-                    return self.set.add(worker);
-                };
-                self.set.replace(&before.worker, worker);
-                self.end(before, renewal.unwrap_or(StopReason::MaxAge));
+                match before {
+                    Some(before) => {
+                        self.set.replace(&before.worker, worker);
+                        self.end(before, renewal.unwrap_or(StopReason::MaxAge));
+                    }
+                    None => self.set.add(worker),
+                }
+                self.run_put_off();
             }
             Err(_) if over => {}
             Err(error) => {

@@ -86,6 +86,8 @@ impl Muster {
         let anyone = |place: &Place| place.living.is_some() || place.starting;
         if !self.places.iter().any(anyone) {
             self.set.shut("its workers die before they are ready");
+            // Their callers are told.
+            self.run_put_off();
         }
     }
 }
