@@ -17,7 +17,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use crate::{generation::Lease, loader::Peer};
+use crate::{generation::Lease, loader::Peer, router::Router};
 
 /// Time for the end of a body to reach a client that reads.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub(super) struct State {
     cut: CancellationToken,
     over: CancellationToken,
     tunnels: TaskTracker,
+    /// Where a request finds its app once more. Here, so that requests do not all count in it.
+    pub(super) router: Arc<Router>,
 }
 
 /// A generation that has answered on this connection.
@@ -57,7 +59,7 @@ struct Watched {
 
 impl Connection {
     /// A connection that has answered nothing yet.
-    pub(super) fn new(peer: Peer, tunnels: TaskTracker) -> Self {
+    pub(super) fn new(peer: Peer, tunnels: TaskTracker, router: Arc<Router>) -> Self {
         let over = CancellationToken::new();
         let state = State {
             waiting: Cell::new(0),
@@ -65,6 +67,7 @@ impl Connection {
             cut: CancellationToken::new(),
             over: over.clone(),
             tunnels,
+            router,
         };
         Self {
             peer,
