@@ -16,7 +16,7 @@ impl Muster {
             let _ = living.orders.send(Order::RunSchedule { call, app, name });
             return;
         }
-        let is_expected = |place: &Place| place.starting || place.asleep;
+        let is_expected = |place: &Place| place.is_filled() || place.asleep || place.vacant;
         if self.places.iter().any(is_expected) {
             self.put_off.push(due);
             self.wake();
