@@ -77,7 +77,7 @@ impl Dispatcher {
     /// A new connection, on which nothing was asked yet.
     #[must_use]
     pub fn connection(&self, peer: Peer) -> Connection {
-        Connection::new(peer, self.tunnels.clone())
+        Connection::new(peer, self.tunnels.clone(), Arc::clone(&self.router))
     }
 
     /// How many connections are upgraded: WebSockets and the like.
@@ -103,12 +103,7 @@ impl Dispatcher {
         } else {
             (connection.peer, NEXT_ID.fetch_add(1, Ordering::Relaxed))
         };
-        let routed = self.router.route(request.uri().path());
-        let Some((entry, target)) = routed.map(|routed| {
-            let uri = strip(request.uri(), routed.rest);
-            let mount = routed.other_mount().cloned();
-            (routed.app().enter(), Target { uri, mount })
-        }) else {
+        let Some((entry, target)) = enter(&self.router, request.uri()) else {
             return self.own_page(request, peer);
         };
         let asked = Asked { target, peer, id };
@@ -143,6 +138,17 @@ impl Dispatcher {
             response.map(DispatchBody::own)
         })
     }
+}
+
+/// The app for that request, entered, and what the request is to it; `None`: no app is mounted
+/// there.
+fn enter(router: &Router, uri: &Uri) -> Option<(Entry, Target)> {
+    let routed = router.route(uri.path())?;
+    let target = Target {
+        uri: strip(uri, routed.rest),
+        mount: routed.other_mount().cloned(),
+    };
+    Some((routed.app().enter(), target))
 }
 
 /// A request that an app is to answer, beside what is HTTP's.
@@ -184,11 +190,8 @@ impl Asked {
         let Self { target, peer, id } = self;
         lease.tally.request();
         if lease.seat().is_some() {
-            let tokens = proxied::Tokens {
-                held: connection.hold(&lease),
-                tunnel: connection.tunnel(),
-            };
-            return Answer::other(proxied::answer(request, lease, peer, id, tokens));
+            let state = Rc::clone(connection);
+            return Answer::other(proxied::answer(request, lease, peer, id, state));
         }
         if lease.is_exhausted() {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));

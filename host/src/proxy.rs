@@ -48,10 +48,7 @@ pub use error::{Broken, Failure, ProxyError};
 pub use forwarded::{FORWARDED, Forwarded, ForwardedError};
 pub use tunnel::{Tunnel, wants_upgrade};
 
-use crate::{
-    loader::Peer,
-    workers::{About, Held, Set, Tried, Worker},
-};
+use crate::workers::{About, Held, Set, Tried, Worker};
 use connection::{Connection, Lost, Protocol};
 use pool::{Leased, Pool};
 use upload::Upload;
@@ -99,19 +96,13 @@ pub struct Answer {
     pub tunnel: Option<Tunnel>,
 }
 
-/// Has a worker of the set answer the request: waits for one if need be, and goes on as
-/// [`forward`] does. The request's time runs while it waits.
+/// Finds the worker of the set that is to answer the request, or waits for one. The request's time
+/// runs meanwhile. For [`forward`].
 ///
 /// # Errors
-/// Those of [`forward`]; and when no worker is ready in time, or too many requests wait already.
-pub async fn answer(
-    request: Request<Incoming>,
-    set: &Set,
-    about: About,
-    peer: Peer,
-    limits: &Limits,
-) -> Result<Answer, Failure> {
-    let forwarded = Forwarded { id: about.id, peer };
+/// When no worker is ready in time, too many requests wait already, or other workers answer for its
+/// app by now.
+pub async fn hold(set: &Set, about: About, limits: &Limits) -> Result<Held, Failure> {
     let deadline = limits.deadline(about.since);
     let hold = set.hold(about);
     let held = match deadline {
@@ -120,8 +111,7 @@ pub async fn answer(
             .map_err(|_| Failure::of(ProxyError::RequestTimeout, None))?,
         None => hold.await,
     };
-    let held = held.map_err(|refusal| Failure::of(ProxyError::NoWorker(refusal), None))?;
-    forward(request, held, set, &forwarded, limits).await
+    held.map_err(|refusal| Failure::of(ProxyError::NoWorker(refusal), None))
 }
 
 /// Forwards a request to the worker that holds it, which is one of the set; see the module for what

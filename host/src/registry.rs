@@ -52,8 +52,8 @@ struct State {
     entries: IndexMap<Name, Entry>,
     /// By the claimant's serial.
     staged: HashMap<u64, Staging>,
-    /// What is seen instead of the entries.
-    mirror: Option<Vec<Registered>>,
+    /// Another host's entries, which are seen instead of these.
+    mirror: Option<IndexMap<Name, Registered>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -224,7 +224,8 @@ impl Registry {
         self.tell(changed);
     }
 
-    /// What a generation has registered, in the order of first registration.
+    /// What a generation has registered, in the order of first registration; without its schedules,
+    /// which nobody can register for it.
     #[must_use]
     pub fn of_claimant(&self, by: &Claimant) -> Vec<(String, String, Value)> {
         let state = self.lock();
@@ -232,13 +233,22 @@ impl Registry {
             let mut owners = entry.owners.iter();
             owners.any(|owner| owner.serials.contains(&by.serial))
         });
+        let its = its.filter(|(name, _)| name.kind != SCHEDULE);
         its.map(|(name, entry)| (name.kind.clone(), name.key.clone(), entry.value.clone()))
             .collect()
     }
 
-    /// Another host's entries are what is seen from now on: this one works for that.
+    /// Another host's entries are what is seen from now on, and what new ones must not contradict:
+    /// this one works for that.
     pub fn mirror(&self, entries: Vec<Registered>) {
-        self.lock().mirror = Some(entries);
+        let named = entries.into_iter().map(|entry| {
+            let name = Name {
+                kind: entry.kind.clone(),
+                key: entry.key.clone(),
+            };
+            (name, entry)
+        });
+        self.lock().mirror = Some(named.collect());
         self.tell(true);
     }
 
@@ -257,7 +267,7 @@ impl Registry {
     fn those(&self, wanted: impl Fn(&str) -> bool) -> Vec<Registered> {
         let state = self.lock();
         if let Some(mirror) = &state.mirror {
-            let those = mirror.iter().filter(|entry| wanted(&entry.kind));
+            let those = mirror.values().filter(|entry| wanted(&entry.kind));
             return those.cloned().collect();
         }
         let entries = state.entries.iter().filter(|(name, _)| wanted(&name.kind));
@@ -287,8 +297,17 @@ impl State {
     fn check(&self, app: &AppName, name: &Name, value: &Value) -> Result<(), RegisterError> {
         let found = self.entries.get(name).filter(|found| found.value != *value);
         let mut owners = found.iter().flat_map(|found| &found.owners);
-        let other = owners.find(|owner| owner.app != *app);
-        other.map_or(Ok(()), |other| Err(name.conflict(&other.app)))
+        if let Some(other) = owners.find(|owner| owner.app != *app) {
+            return Err(name.conflict(&other.app));
+        }
+        let mirrored = self.mirror.as_ref().and_then(|mirror| mirror.get(name));
+        let found = mirrored.filter(|found| found.value != *value);
+        let mut owners = found.iter().flat_map(|found| &found.owners);
+        let other = owners.find(|owner| *owner != app.as_str());
+        match other.map(|other| AppName::try_from(other.as_str())) {
+            Some(Ok(other)) => Err(name.conflict(&other)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether that can be seen.

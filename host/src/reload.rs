@@ -50,7 +50,7 @@ pub use error::ReloadError;
 pub use event::Handle;
 pub use first_round::FirstRound;
 pub use history::Outcome;
-pub use launch::{LaunchError, Launched, Launcher, Member, Said};
+pub use launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said};
 pub use status::{
     AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus,
     Status, WorkerStatus,

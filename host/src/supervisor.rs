@@ -18,6 +18,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{mpsc, watch};
 
 mod backoff;
+mod calls;
 mod crew;
 mod hand;
 mod muster;
@@ -29,7 +30,7 @@ use crate::{
     channel::{Begin, BeginApp, Ready},
     config::{Config, GroupOptions},
     id::{AppName, ArtifactPath, GroupName},
-    reload::{LaunchError, Launched, Launcher, Member, Said},
+    reload::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
 };
 use crew::{Crew, Plan};
 
@@ -82,10 +83,16 @@ impl Supervisor {
             begin: self.begin(group, &options, &members, &dir),
             dir,
             options,
+            alone: self.is_any_alone(&members),
             members,
             wishes: self.wishes.clone(),
             registry: self.registry.clone(),
         }
+    }
+
+    fn is_any_alone(&self, members: &[Member]) -> bool {
+        let mut members = members.iter();
+        members.any(|member| !self.config.options_of(&member.name).overlap)
     }
 
     fn begin(
@@ -105,6 +112,7 @@ impl Supervisor {
             apps: apps
                 .map(|member| BeginApp::new(member, &self.config))
                 .collect(),
+            registry: String::new(),
         }
     }
 }
@@ -113,8 +121,12 @@ impl Launcher for Supervisor {
     fn launch(
         &self,
         group: &GroupName,
-        members: Vec<Member>,
+        wanted: CrewWanted,
     ) -> BoxFuture<'static, Result<Launched, LaunchError>> {
+        let CrewWanted {
+            members,
+            in_place_of,
+        } = wanted;
         let plan = self.plan(group, members);
         async move {
             let paths: HashMap<String, ArtifactPath> = plan
@@ -122,7 +134,11 @@ impl Launcher for Supervisor {
                 .iter()
                 .map(|member| (member.name.to_string(), member.path.clone()))
                 .collect();
-            let (crew, ready) = Crew::start(plan).await?;
+            let (crew, ready) = if in_place_of.is_empty() {
+                Crew::start(plan).await?
+            } else {
+                Crew::roll(plan, in_place_of).await?
+            };
             Ok(Launched {
                 said: said(&paths, ready),
                 crew: Arc::new(crew),

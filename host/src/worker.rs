@@ -128,6 +128,7 @@ impl Worker {
             group: begin.group.clone(),
             worker: begin.number,
         };
+        let registry = begin.registry.clone();
         let (config, wanted) = begin
             .into_config()
             .map_err(|reason| failed(reason, "report this as a defect of Replug"))?;
@@ -153,6 +154,9 @@ impl Worker {
             launcher: None,
             superior: Some(Superior { post, reload }),
         });
+        if let Ok(entries) = serde_json::from_str(&registry) {
+            reloader.registry().mirror(entries);
+        }
         let apps = names(&wanted);
         let (tell, told) = oneshot::channel();
         let actor = tokio::spawn(reloader.run(wanted, tell));

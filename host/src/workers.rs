@@ -28,8 +28,10 @@ mod tests;
 pub use death::Death;
 pub use held::{About, Held};
 pub use queue::{Patience, Refusal};
+pub(crate) use worker::Engaged;
 pub use worker::{Phase, Worker};
 
+use crate::id::AppName;
 use queue::Queue;
 
 /// The serial numbers of workers that a request does not want.
@@ -137,6 +139,12 @@ impl Set {
     /// Requests wait again.
     pub fn open(&self) {
         self.0.queue.shut(None);
+    }
+
+    /// Other workers answer for that app from now on: its requests that wait for a worker here are
+    /// turned back with [`Refusal::Replaced`], and so are further ones for which none is ready.
+    pub fn turn_back(&self, app: &AppName) {
+        self.0.queue.turn_back(app);
     }
 
     /// Comes when a request has begun to wait for a worker since the last of these. For one task.

@@ -28,6 +28,8 @@ pub struct Begin {
     pub staging: PathBytes,
     /// What to load.
     pub apps: Vec<BeginApp>,
+    /// What all apps of the host have registered: a JSON list.
+    pub registry: String,
 }
 
 /// An app to load.

@@ -18,7 +18,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use crate::{generation::Lease, loader::Peer};
+use crate::{generation::Lease, loader::Peer, router::Router};
 
 /// Time for the end of a body to reach a client that reads.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,6 +47,8 @@ pub(super) struct State {
     cut: CancellationToken,
     over: CancellationToken,
     tunnels: TaskTracker,
+    /// Where a request finds its app once more. Here, so that requests do not all count in it.
+    pub(super) router: Arc<Router>,
 }
 
 /// A generation that has answered on this connection.
@@ -58,7 +60,7 @@ struct Watched {
 
 impl Connection {
     /// A connection that has answered nothing yet.
-    pub(super) fn new(peer: Peer, tunnels: TaskTracker) -> Self {
+    pub(super) fn new(peer: Peer, tunnels: TaskTracker, router: Arc<Router>) -> Self {
         let over = CancellationToken::new();
         let state = State {
             waiting: Cell::new(0),
@@ -66,6 +68,7 @@ impl Connection {
             cut: CancellationToken::new(),
             over: over.clone(),
             tunnels,
+            router,
         };
         Self {
             peer,

@@ -1,26 +1,19 @@
 //! A request that the workers of a group answer.
 
+use std::rc::Rc;
+
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{body::DispatchBody, connection::Held, cut::Cut, failure};
+use super::{Asked, body::DispatchBody, connection::State, cut::Cut, enter, failure};
 use crate::{
+    app::{Entry, Refusal},
     generation::{Lease, Seat},
     loader::Peer,
-    proxy::{self, Limits},
-    workers::About,
+    proxy::{self, Forwarded, Limits, ProxyError},
+    workers::{self, About},
 };
-
-/// What the client's connection is told by.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    /// That it has something of the app's.
-    pub(super) held: Held,
-    /// That it is another protocol's, if it becomes that.
-    pub(super) tunnel: TaskTrackerToken,
-}
 
 /// Has a worker answer it.
 pub(super) async fn answer(
@@ -28,15 +21,15 @@ pub(super) async fn answer(
     lease: Lease,
     peer: Peer,
     id: u64,
-    Tokens {
-        held,
-        tunnel: token,
-    }: Tokens,
+    connection: Rc<State>,
 ) -> Response<DispatchBody> {
     let Some(Seat { crew, .. }) = lease.seat() else {
         return failure::Failure::Call(crate::loader::CallError::Elsewhere)
             .into_response(&lease, id);
     };
+    // The connection has something of the app's, and maybe becomes another protocol's.
+    let mark = connection.hold(&lease);
+    let token = connection.tunnel();
     let about = About {
         app: lease.app.clone(),
         id,
@@ -48,7 +41,18 @@ pub(super) async fn answer(
         connect_timeout: crew.connect_timeout(),
         request_timeout: crew.request_timeout(),
     };
-    let answer = proxy::answer(request, crew.set(), about, peer, &limits);
+    let held = match Cut::new(&lease, proxy::hold(crew.set(), about, &limits)).await {
+        Some(Ok(held)) => held,
+        Some(Err(error)) if is_replaced(&error.error) => {
+            // Its generation ends with the last lease.
+            drop((lease, mark));
+            return again(request, peer, id, connection).await;
+        }
+        Some(Err(error)) => return failure::of_worker(&error, &lease, id),
+        None => return failure::Failure::Cut.into_response(&lease, id),
+    };
+    let forwarded = Forwarded { id, peer };
+    let answer = proxy::forward(request, held, crew.set(), &forwarded, &limits);
     let answer = match Cut::new(&lease, answer).await {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => return failure::of_worker(&error, &lease, id),
@@ -69,5 +73,39 @@ pub(super) async fn answer(
     }
     answer
         .response
-        .map(|body| DispatchBody::proxied(body, (lease, held), id))
+        .map(|body| DispatchBody::proxied(body, (lease, mark), id))
+}
+
+fn is_replaced(error: &ProxyError) -> bool {
+    matches!(error, ProxyError::NoWorker(workers::Refusal::Replaced))
+}
+
+/// It has waited for a worker of a generation that was replaced meanwhile, and was read up to its
+/// head only: whoever answers for its app by now gets it.
+async fn again(
+    request: Request<Incoming>,
+    peer: Peer,
+    id: u64,
+    connection: Rc<State>,
+) -> Response<DispatchBody> {
+    let Some((entry, target)) = enter(&connection.router, request.uri()) else {
+        return failure::turned_away(&Refusal::Gone, id);
+    };
+    let lease = match entry {
+        Entry::Lease(lease) => Ok(lease),
+        Entry::Wait(wait) => {
+            let _waiting = connection.wait();
+            wait.lease().await
+        }
+        Entry::Refused(refusal) => Err(refusal),
+        Entry::Gone => Err(Refusal::Gone),
+    };
+    match lease {
+        Ok(lease) => {
+            let asked = Asked { target, peer, id };
+            let Ok(response) = asked.answer(request, lease, &connection).await;
+            response
+        }
+        Err(refusal) => failure::turned_away(&refusal, id),
+    }
 }

@@ -25,6 +25,19 @@ pub trait Crew: fmt::Debug + Send + Sync {
     /// is over and they have been killed.
     fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()>;
 
+    /// How many workers it is to have; their numbers begin with 0.
+    fn size(&self) -> u32;
+
+    /// A worker gets no new requests, ends what it has, and goes; none takes its place until
+    /// [`Crew::refill`]. Resolves when it is gone. Requests for which no worker is left wait.
+    fn vacate(&self, worker: u32) -> BoxFuture<'static, ()>;
+
+    /// The workers that have made room are started again.
+    fn refill(&self);
+
+    /// Resolves when its last worker is gone, and none will be started.
+    fn gone(&self) -> BoxFuture<'static, ()>;
+
     /// Has one worker make a scheduled call.
     ///
     /// The error says what went wrong: the app's own words, or that the worker died.

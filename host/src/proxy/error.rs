@@ -48,7 +48,9 @@ impl ProxyError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoWorker(Refusal::Full | Refusal::Shut(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorker(Refusal::Full | Refusal::Shut(_) | Refusal::Replaced) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoWorker(Refusal::TimedOut) | Self::ConnectTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -63,7 +65,7 @@ impl ProxyError {
         match self {
             Self::NoWorker(Refusal::Full) => "queue-full",
             Self::NoWorker(Refusal::TimedOut) => "queue-timeout",
-            Self::NoWorker(Refusal::Shut(_)) => "no-workers",
+            Self::NoWorker(Refusal::Shut(_) | Refusal::Replaced) => "no-workers",
             Self::ConnectTimeout => "connect-timeout",
             Self::Died(_) => "worker-died",
             Self::Broken(_) => "worker-broke",

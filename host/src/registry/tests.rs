@@ -230,3 +230,20 @@ fn random_reloads_leave_what_the_serving_generations_registered() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn what_another_host_has_must_not_be_contradicted() {
+    let registry = Registry::default();
+    let entry = |key: &str, owner: &str| Registered {
+        kind: "x".to_owned(),
+        key: key.to_owned(),
+        value: json!(1),
+        owners: vec![owner.to_owned()],
+    };
+    registry.mirror(vec![entry("a", "other"), entry("b", "shop")]);
+    let shop = claimant("shop", 1);
+    serve(&registry, &shop, &[("a", 1), ("b", 2)]).unwrap();
+    let error = registry.stage(&claimant("shop", 2), "x", "a", &json!(2));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("registered by app `other`"), "{error}");
+}

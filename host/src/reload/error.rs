@@ -84,12 +84,6 @@ pub enum ReloadError {
         /// What to do about it.
         remedy: String,
     },
-    /// It must not be there twice, and its group's workers are.
-    #[error("it has `overlap = false`, and group `{group}` starts new workers beside the old ones")]
-    NoOverlap {
-        /// The group.
-        group: GroupName,
-    },
     /// The one before could not save its state.
     #[error("the generation before it did not hand over its state: {0}")]
     State(String),
@@ -148,9 +142,6 @@ impl ReloadError {
                     .to_owned()
             }
             Self::Workers { remedy, .. } => remedy.clone(),
-            Self::NoOverlap { .. } => {
-                "let it run in the host itself (`group = \"\"`), or let it overlap".to_owned()
-            }
             Self::State(_) => "mend what saves it, or give it more time (`cleanup-timeout`) or \
                                room (`state-limit`); the file is tried again when it changes"
                 .to_owned(),

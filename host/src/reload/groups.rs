@@ -12,18 +12,21 @@ use super::{
     cause::Cause,
     error::ReloadError,
     event::Event,
-    launch::{LaunchError, Launched, Launcher, Member, Said},
+    launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
     load::{self, Attempt, Enlisted, Loaded, Started, Times},
     services::{self, Asked},
     slot::{Loading, Slot, Work},
 };
 use crate::{
-    generation::{Body, Facts, Live, Seat},
+    generation::{Body, Crew, Facts, Live, Seat},
     id::{ArtifactPath, GroupName},
     loader::StopReason,
     registry::{Claimant, ROUTE},
     watcher::Tracked,
 };
+use rolling::fill;
+
+mod rolling;
 
 /// The groups, to the actor.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ struct Waiting {
 pub(super) struct Launch {
     group: GroupName,
     members: Vec<Member>,
+    /// Crews whose workers have made room for it.
+    in_place_of: Vec<Arc<dyn Crew>>,
     result: Result<Launched, LaunchError>,
     began: Instant,
 }
@@ -157,7 +162,13 @@ impl Reloader {
         // The same order in each crew.
         members.sort_by(|one, other| one.name.cmp(&other.name));
         group.launching = Some(requests);
-        let launched = groups.launcher.launch(&name, members.clone());
+        let in_place_of = self.in_place_of(&members);
+        let Some(groups) = &self.groups else { return };
+        let wanted = CrewWanted {
+            members: members.clone(),
+            in_place_of: in_place_of.clone(),
+        };
+        let launched = groups.launcher.launch(&name, wanted);
         let sender = self.sender.clone();
         let all_end = self.all_end.clone();
         tokio::spawn(async move {
@@ -169,6 +180,7 @@ impl Reloader {
             let launch = Launch {
                 group: name,
                 members,
+                in_place_of,
                 result,
                 began,
             };
@@ -218,7 +230,16 @@ impl Reloader {
             return;
         };
         let requests = group.launching.take().unwrap_or_default();
-        match launch.result {
+        let result = if launch.in_place_of.is_empty() {
+            launch.result
+        } else {
+            let vetted = self.vetted(&launch.members, launch.result);
+            vetted.map_err(|(error, gone)| {
+                fill(launch.in_place_of, gone);
+                error
+            })
+        };
+        match result {
             Ok(launched) => self.switch(requests, &launch.members, &launched, launch.began),
             Err(error) => self.not_launched(&launch.group, requests, error),
         }

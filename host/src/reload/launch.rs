@@ -17,12 +17,26 @@ pub trait Launcher: fmt::Debug + Send + Sync {
     /// Starts a full crew for these apps, and resolves when each of its workers is ready. On an
     /// error, and when it is dropped before it resolves, nothing of the crew stays.
     ///
+    /// If an app must not be there twice, the workers of the crews in whose place it comes end one by
+    /// one before their successors start, all but the last: it resolves then, and the last of the
+    /// new ones start when those crews are gone. After an error, the caller has their workers
+    /// started again ([`Crew::refill`]).
+    ///
     /// The error is a [`LaunchError`].
     fn launch(
         &self,
         group: &GroupName,
-        members: Vec<Member>,
+        wanted: CrewWanted,
     ) -> BoxFuture<'static, Result<Launched, LaunchError>>;
+}
+
+/// What a crew is to be.
+#[derive(Debug)]
+pub struct CrewWanted {
+    /// What it is to load.
+    pub members: Vec<Member>,
+    /// The crews that have an app loaded which must not be there twice.
+    pub in_place_of: Vec<Arc<dyn Crew>>,
 }
 
 /// An app that a crew is to load.

@@ -167,11 +167,6 @@ async fn load(
         }));
     }
     if let Some((group, _)) = job.config.group_of(&artifact.name) {
-        if !options.overlap {
-            return Err(ReloadError::NoOverlap {
-                group: group.clone(),
-            });
-        }
         return Ok(Loaded::Enlisted(Box::new(artifact.enlist(group, app))));
     }
     let _ = job.sender.send(Event::Looked {

@@ -1,7 +1,6 @@
 //! A full set of workers with the same artifacts, from its start to its end.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs::{self, DirBuilder, Permissions},
     io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown},
@@ -13,8 +12,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture, future::try_join_all};
+use futures_util::{
+    FutureExt as _,
+    future::BoxFuture,
+    future::{join_all, try_join_all},
+};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Wish, hand::Hand, muster::Muster};
 use crate::{
@@ -41,6 +45,9 @@ pub(super) struct Plan {
     pub(super) wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps of the host have registered, as JSON.
     pub(super) registry: watch::Receiver<Arc<str>>,
+    /// No two workers with the same number are there at the same time: an app must not be there
+    /// twice.
+    pub(super) alone: bool,
 }
 
 impl Plan {
@@ -69,6 +76,11 @@ impl Plan {
             app.set_file(copy);
         }
         chown(&self.dir, Some(identity.uid), Some(identity.gid))
+    }
+
+    /// How many workers it is to have.
+    pub(super) fn size(&self) -> u32 {
+        u32::try_from(self.options.processes.get()).unwrap_or(u32::MAX)
     }
 
     /// `None`: any time.
@@ -103,13 +115,22 @@ pub(super) enum Command {
         name: String,
         reply: oneshot::Sender<Result<(), String>>,
     },
+    /// That worker is to go; its place stays empty.
+    Vacate {
+        number: u32,
+        done: oneshot::Sender<()>,
+    },
+    /// Empty places are to have their workers.
+    Refill,
 }
 
 /// A crew that serves.
 #[derive(Debug)]
 pub(super) struct Crew {
     set: Set,
+    size: u32,
     commands: mpsc::UnboundedSender<Command>,
+    gone: CancellationToken,
     connect_timeout: Duration,
     request_timeout: Duration,
 }
@@ -124,16 +145,56 @@ impl Crew {
     /// Starts all workers at the same time, and waits until each is ready. On an error nothing of
     /// them is left.
     pub(super) async fn start(mut plan: Plan) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
-        plan.make_dir().map_err(|error| LaunchError {
-            app: None,
-            reason: format!("cannot make {}: {error}", plan.dir.display()),
-            remedy: "see that the staging directory is there and has room".to_owned(),
-        })?;
-        let processes = u32::try_from(plan.options.processes.get()).unwrap_or(u32::MAX);
-        let numbers = 0..processes;
-        let starting = numbers.map(|number| Hand::start(&plan, number, next_serial()));
+        plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
+        let starting = (0..plan.size()).map(|number| Hand::start(&plan, number, next_serial()));
         let hands = try_join_all(starting).await?;
         let (hands, ready): (Vec<_>, Vec<_>) = hands.into_iter().unzip();
+        Ok((Self::employ(plan, hands), ready))
+    }
+
+    /// The same in the place of crews that have an app which must not be there twice: one worker
+    /// after the other, each when those with its number are gone. All but the last of theirs make
+    /// room that way; for the last, the apps must have been switched to the new ones, which
+    /// are ready by then. On an error the workers before are not there: somebody must refill them.
+    pub(super) async fn roll(
+        mut plan: Plan,
+        before: Vec<Arc<dyn generation::Crew>>,
+    ) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
+        plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
+        let last = before.iter().map(|crew| crew.size()).max().unwrap_or(0);
+        // One that is the only one makes room, too: requests wait meanwhile.
+        let first = last.saturating_sub(1).max(1).min(plan.size());
+        let mut hands = Vec::new();
+        let mut ready = Vec::new();
+        for number in 0..first {
+            join_all(before.iter().map(|crew| crew.vacate(number))).await;
+            match Hand::start(&plan, number, next_serial()).await {
+                Ok((hand, said)) => {
+                    hands.push(hand);
+                    ready.push(said);
+                }
+                Err(error) => {
+                    // Before those who were there come again.
+                    join_all(hands.into_iter().map(Hand::end)).await;
+                    return Err(error);
+                }
+            }
+        }
+        let crew = Self::employ(plan, hands);
+        let commands = crew.commands.downgrade();
+        tokio::spawn(async move {
+            let gone = before.iter().map(|crew| crew.gone()).collect::<Vec<_>>();
+            drop(before);
+            join_all(gone).await;
+            if let Some(commands) = commands.upgrade() {
+                let _ = commands.send(Command::Refill);
+            }
+        });
+        Ok((crew, ready))
+    }
+
+    /// A crew of those who are ready. The other places are empty.
+    fn employ(plan: Plan, hands: Vec<Hand>) -> Self {
         let patience = Patience {
             // 0 is any number.
             queue: match plan.options.queue {
@@ -147,16 +208,30 @@ impl Crew {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (connect_timeout, request_timeout) =
             (plan.options.connect_timeout, plan.options.request_timeout);
-        let apps: HashSet<AppName> = plan.members.iter().map(|it| it.name.clone()).collect();
-        let muster = Muster::new(plan, set.clone(), apps, hands);
-        tokio::spawn(muster.run(commanded));
-        let crew = Self {
+        let size = plan.size();
+        let gone = CancellationToken::new();
+        let muster = Muster::new(plan, set.clone(), hands);
+        let ended = gone.clone().drop_guard();
+        tokio::spawn(async move {
+            muster.run(commanded).await;
+            drop(ended);
+        });
+        Self {
             set,
+            size,
             commands,
+            gone,
             connect_timeout,
             request_timeout,
-        };
-        Ok((crew, ready))
+        }
+    }
+}
+
+fn no_dir(plan: &Plan, error: &io::Error) -> LaunchError {
+    LaunchError {
+        app: None,
+        reason: format!("cannot make {}: {error}", plan.dir.display()),
+        remedy: "see that the staging directory is there and has room".to_owned(),
     }
 }
 
@@ -173,7 +248,11 @@ impl generation::Crew for Crew {
         self.request_timeout
     }
 
-    fn announce(&self, _app: &AppName, reason: StopReason) {
+    fn announce(&self, app: &AppName, reason: StopReason) {
+        // At the end of the host nobody else would answer.
+        if !matches!(reason, StopReason::HostShutdown | StopReason::Restart) {
+            self.set.turn_back(app);
+        }
         let _ = self.commands.send(Command::Announce(reason));
     }
 
@@ -188,6 +267,28 @@ impl generation::Crew for Crew {
         .boxed()
     }
 
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn vacate(&self, number: u32) -> BoxFuture<'static, ()> {
+        let (done, gone) = oneshot::channel();
+        let _ = self.commands.send(Command::Vacate { number, done });
+        async move {
+            // An end of the other side is one, too.
+            let _ = gone.await;
+        }
+        .boxed()
+    }
+
+    fn refill(&self) {
+        let _ = self.commands.send(Command::Refill);
+    }
+
+    fn gone(&self) -> BoxFuture<'static, ()> {
+        self.gone.clone().cancelled_owned().boxed()
+    }
+
     fn run_schedule(&self, app: &AppName, name: &str) -> BoxFuture<'static, Result<(), String>> {
         let (reply, ran) = oneshot::channel();
         let (app, name) = (app.clone(), name.to_owned());
@@ -199,35 +300,5 @@ impl generation::Crew for Crew {
                 .unwrap_or_else(|_| Err("its workers have ended".to_owned()))
         }
         .boxed()
-    }
-}
-
-/// Calls that a worker has been told to make.
-#[derive(Debug, Default)]
-pub(super) struct Calls {
-    next: u64,
-    /// With the serial number of the worker.
-    open: HashMap<u64, (u64, oneshot::Sender<Result<(), String>>)>,
-}
-
-impl Calls {
-    pub(super) fn open(&mut self, worker: u64, reply: oneshot::Sender<Result<(), String>>) -> u64 {
-        self.next += 1;
-        self.open.insert(self.next, (worker, reply));
-        self.next
-    }
-
-    pub(super) fn close(&mut self, call: u64, error: Option<String>) {
-        if let Some((_, reply)) = self.open.remove(&call) {
-            let _ = reply.send(error.map_or(Ok(()), Err));
-        }
-    }
-
-    /// That worker makes none any more.
-    pub(super) fn died(&mut self, worker: u64, how: &str) {
-        let its = self.open.extract_if(|_, (serial, _)| *serial == worker);
-        for (_, (_, reply)) in its {
-            let _ = reply.send(Err(format!("its worker {how}")));
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Deref,
     os::unix::net::{UnixListener, UnixStream as StdUnixStream},
     path::Path,
     sync::Arc,
@@ -30,9 +31,41 @@ const GONE: Duration = Duration::from_secs(5);
 /// A worker that is ready: its process, and the way to it.
 pub(super) struct Hand {
     pub(super) worker: Arc<Worker>,
-    child: Child,
+    // Before the channel: see there.
+    child: Owned,
     sender: Sender<Order>,
     receiver: Receiver<Report>,
+}
+
+/// A process that is killed when nobody has it any more. Before its channel is closed: it would take
+/// that for the supervisor's end, and remove what the supervisor has left.
+struct Owned {
+    child: Child,
+    is_kept: bool,
+}
+
+impl Owned {
+    fn new(child: Child) -> Self {
+        let is_kept = false;
+        Self { child, is_kept }
+    }
+}
+
+impl Deref for Owned {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // It has ended already, if that fails.
+            let _ = self.child.signal(Signal::KILL);
+        }
+    }
 }
 
 /// What a worker, or its end, tells the crew.
@@ -62,13 +95,20 @@ impl Hand {
         let within = plan.startup_timeout();
         let ready = async {
             let (mut sender, mut receiver) = channel::open(end).await?;
+            // For when this is given up; what else ends it has more to say.
+            let mut owned = Owned::new(child.clone());
             let begin = Begin {
                 number,
+                registry: plan.registry.borrow().to_string(),
                 ..plan.begin.clone()
             };
-            sender.send(&Order::Begin(Box::new(begin))).await?;
-            let report = receiver.next().await?;
-            Ok::<_, ChannelError>((sender, receiver, report))
+            let report = async {
+                sender.send(&Order::Begin(Box::new(begin))).await?;
+                receiver.next().await
+            };
+            let report = report.await;
+            owned.is_kept = true;
+            Ok::<_, ChannelError>((sender, receiver, report?))
         };
         let answer = match within {
             Some(within) => timeout(within, ready).await.map_err(|_| within),
@@ -79,7 +119,7 @@ impl Hand {
                 let pid = child.pid();
                 let hand = Self {
                     worker: Worker::new(number, pid, socket),
-                    child,
+                    child: Owned::new(child),
                     sender,
                     receiver,
                 };
@@ -124,6 +164,12 @@ impl Hand {
         kill(&child).await;
         let _ = std::fs::remove_file(socket_of(&plan.dir, serial));
         Err(error)
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(super) async fn end(self) {
+        kill(&self.child).await;
+        let _ = std::fs::remove_file(&self.worker.socket);
     }
 
     /// Serves the worker to its end: passes orders on, and its reports. `killed`: it is to be

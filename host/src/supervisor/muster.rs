@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod calls;
 mod deaths;
 mod looks;
+mod room;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -18,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Wish,
     backoff::Backoff,
-    crew::{Calls, Command, Plan, next_serial},
+    calls::{Calls, Due},
+    crew::{Command, Plan, next_serial},
     hand::{Hand, News},
     wear::{self, Wear},
 };
@@ -43,12 +46,16 @@ pub(super) struct Muster {
     /// Workers that are not to be there any more, and are.
     ending: Vec<Living>,
     calls: Calls,
+    /// Scheduled calls that wait for a worker.
+    put_off: Vec<Due>,
     events: mpsc::UnboundedSender<Event>,
     received: mpsc::UnboundedReceiver<Event>,
     /// Comes when no worker is to be started any more.
     over: CancellationToken,
     /// Who waits until the last worker has ended.
     waiting: Vec<oneshot::Sender<()>>,
+    /// Who waits until the worker of that number has.
+    vacating: Vec<(u32, oneshot::Sender<()>)>,
 }
 
 /// A worker's place in the crew.
@@ -57,10 +64,37 @@ struct Place {
     backoff: Backoff,
     living: Option<Living>,
     starting: bool,
+    /// Ends the start that is under way.
+    start: CancellationToken,
+    /// It stays empty until somebody has it filled.
+    vacant: bool,
+    /// The next one starts when the one that ends is gone.
+    awaits_end: bool,
     /// It was ended because nobody needed it, and comes with the next request.
     asleep: bool,
     /// Why the one that is there is to be replaced by the one that is being started.
     renewal: Option<StopReason>,
+}
+
+impl Place {
+    fn empty(number: u32) -> Self {
+        Self {
+            number,
+            backoff: Backoff::default(),
+            living: None,
+            starting: false,
+            start: CancellationToken::new(),
+            vacant: true,
+            awaits_end: false,
+            asleep: false,
+            renewal: None,
+        }
+    }
+
+    /// Whether a worker is there, or on its way without anything else to come.
+    fn is_filled(&self) -> bool {
+        self.living.is_some() || self.starting || self.awaits_end
+    }
 }
 
 /// A worker that is there.
@@ -85,31 +119,32 @@ enum Event {
 }
 
 impl Muster {
-    pub(super) fn new(plan: Plan, set: Set, apps: HashSet<AppName>, hands: Vec<Hand>) -> Self {
+    pub(super) fn new(plan: Plan, set: Set, hands: Vec<Hand>) -> Self {
         let (events, received) = mpsc::unbounded_channel();
+        let apps = plan.members.iter().map(|it| it.name.clone()).collect();
+        let places = (0..plan.size()).map(Place::empty).collect();
         let mut muster = Self {
             plan: Arc::new(plan),
             set,
             apps,
-            places: Vec::new(),
+            places,
             ending: Vec::new(),
             calls: Calls::default(),
+            put_off: Vec::new(),
             events,
             received,
             over: CancellationToken::new(),
             waiting: Vec::new(),
+            vacating: Vec::new(),
         };
         for hand in hands {
             let number = hand.worker.number;
             let living = muster.employ(hand);
-            muster.places.push(Place {
-                number,
-                backoff: Backoff::default(),
-                living: Some(living),
-                starting: false,
-                asleep: false,
-                renewal: None,
-            });
+            let mut places = muster.places.iter_mut();
+            if let Some(place) = places.find(|place| place.number == number) {
+                place.vacant = false;
+                place.living = Some(living);
+            }
         }
         muster
     }
@@ -136,6 +171,7 @@ impl Muster {
                     self.tell_all(&Order::Registry(entries));
                 }
             }
+            self.tell_who_waits_for_room();
             if self.is_over() && self.is_alone() {
                 break;
             }
@@ -170,29 +206,17 @@ impl Muster {
                 }
                 let _ = done.send(());
             }
-            Command::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
+            Command::RunSchedule { app, name, reply } => {
+                self.run_schedule(Due { app, name, reply });
+            }
+            Command::Vacate { number, done } => self.vacate(number, done),
+            Command::Refill => self.refill(),
         }
-    }
-
-    /// In the first worker that is there: the next one takes over when it dies.
-    fn run_schedule(
-        &mut self,
-        app: &AppName,
-        name: String,
-        reply: oneshot::Sender<Result<(), String>>,
-    ) {
-        let living = self.places.iter().find_map(|place| place.living.as_ref());
-        let Some(living) = living else {
-            let _ = reply.send(Err("no worker is there".to_owned()));
-            return;
-        };
-        let call = self.calls.open(living.serial, reply);
-        let app = app.to_string();
-        let _ = living.orders.send(Order::RunSchedule { call, app, name });
     }
 
     fn stop(&mut self, reason: StopReason) {
         self.over.cancel();
+        self.put_off.clear();
         self.set.shut("it is being replaced");
         let stop = self.stop_order(reason);
         for place in &mut self.places {
@@ -302,14 +326,20 @@ impl Muster {
     }
 
     fn begin(&mut self, number: u32, wait: Duration) {
+        let is_there = self.ending.iter().any(|it| it.worker.number == number);
         let Some(place) = self.places.iter_mut().find(|place| place.number == number) else {
             return;
         };
+        if self.plan.alone && is_there {
+            place.awaits_end = true;
+            return;
+        }
         place.starting = true;
+        place.start = self.over.child_token();
         let (plan, events, over) = (
             Arc::clone(&self.plan),
             self.events.clone(),
-            self.over.clone(),
+            place.start.clone(),
         );
         tokio::spawn(async move {
             let start = async {
@@ -330,22 +360,22 @@ impl Muster {
     }
 
     fn started(&mut self, number: u32, result: Result<Box<Hand>, LaunchError>) {
-        let over = self.is_over();
         let found = self.places.iter().position(|place| place.number == number);
         let Some(at) = found else { return };
         self.places[at].starting = false;
+        let over = self.is_over() || self.places[at].start.is_cancelled();
         match result {
             Ok(hand) => {
                 let worker = Arc::clone(&hand.worker);
                 let living = self.employ(*hand);
                 if over {
-                    // Came in the moment in which all were told.
+                    // Came in the moment in which it was given up.
                     let _ = living.orders.send(Order::Stop {
                         reason: StopReason::Abandoned,
                         drain_ms: Some(0),
                     });
                     self.ending.push(living);
-                    return;
+                    return self.begin_again(at);
                 }
                 let entries = self.plan.registry.borrow().to_string();
                 let _ = living.orders.send(Order::Registry(entries));
@@ -361,13 +391,16 @@ impl Muster {
                     worker.pid,
                 );
                 self.set.open();
-                let Some(before) = before else {
-                    return self.set.add(worker);
-                };
-                self.set.replace(&before.worker, worker);
-                self.end(before, renewal.unwrap_or(StopReason::MaxAge));
+                match before {
+                    Some(before) => {
+                        self.set.replace(&before.worker, worker);
+                        self.end(before, renewal.unwrap_or(StopReason::MaxAge));
+                    }
+                    None => self.set.add(worker),
+                }
+                self.run_put_off();
             }
-            Err(_) if over => {}
+            Err(_) if over => self.begin_again(at),
             Err(error) => {
                 tracing::error!(
                     event = "worker-failed",

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{About, Held, Tried, Worker};
+use crate::id::AppName;
 
 /// How requests wait for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,9 @@ pub enum Refusal {
     /// None is about to be started: why.
     #[error("no worker is ready: {0}")]
     Shut(Arc<str>),
+    /// Other workers answer for its app by now.
+    #[error("the workers are being replaced")]
+    Replaced,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     shut: Option<Arc<str>>,
+    /// Apps whose requests are to go elsewhere.
+    replaced: Vec<AppName>,
     waiting: VecDeque<Waiting>,
     next_ticket: u64,
 }
@@ -96,6 +102,9 @@ impl Queue {
             let mut state = self.lock();
             if let Some(worker) = choose(&tried) {
                 return Ok(Held::new(worker, about));
+            }
+            if state.replaced.contains(&about.app) {
+                return Err(Refusal::Replaced);
             }
             if let Some(reason) = &state.shut {
                 return Err(Refusal::Shut(Arc::clone(reason)));
@@ -148,6 +157,21 @@ impl Queue {
         let Some(reason) = reason else { return };
         for one in std::mem::take(&mut state.waiting) {
             let _ = one.admission.send(Err(Refusal::Shut(Arc::clone(&reason))));
+        }
+    }
+
+    /// That app's requests do not wait here any more, and those that do are turned back.
+    pub(super) fn turn_back(&self, app: &AppName) {
+        let mut state = self.lock();
+        if !state.replaced.contains(app) {
+            state.replaced.push(app.clone());
+        }
+        for one in std::mem::take(&mut state.waiting) {
+            if one.about.app == *app {
+                let _ = one.admission.send(Err(Refusal::Replaced));
+            } else {
+                state.waiting.push_back(one);
+            }
         }
     }
 

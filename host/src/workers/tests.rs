@@ -173,6 +173,27 @@ async fn requests_of_a_set_that_is_shut_do_not_wait() {
 }
 
 #[tokio::test]
+async fn requests_of_an_app_that_others_answer_for_by_now_are_turned_back() {
+    let set = set(&[], 4);
+    let other = About {
+        app: AppName::try_from("other").unwrap(),
+        ..about(2)
+    };
+    let mut first = Box::pin(set.hold(about(1)));
+    let mut second = Box::pin(set.hold(other));
+    assert!(poll(&mut first).await.is_pending());
+    assert!(poll(&mut second).await.is_pending());
+    set.turn_back(&about(1).app);
+    assert_eq!(first.await.unwrap_err(), Refusal::Replaced);
+    assert!(poll(&mut second).await.is_pending());
+    assert_eq!(set.hold(about(3)).await.unwrap_err(), Refusal::Replaced);
+    // What can be answered here is.
+    set.add(worker(1));
+    assert_eq!(set.hold(about(4)).await.unwrap().about().id, 4);
+    assert_eq!(second.await.unwrap().about().id, 2);
+}
+
+#[tokio::test]
 async fn a_worker_is_replaced_without_losing_what_it_holds() {
     let (a, b) = (worker(1), worker(1));
     let set = set(&[&a], 0);

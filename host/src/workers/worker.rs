@@ -183,6 +183,12 @@ impl Worker {
         }
     }
 
+    /// Has it count as holding one request more, for other work that is not to be broken off.
+    /// `None`: it takes none any more.
+    pub(crate) fn engage(self: &Arc<Self>) -> Option<Engaged> {
+        self.count().then(|| Engaged(Arc::clone(self)))
+    }
+
     /// How many requests it holds; `None`: it takes none.
     pub(super) fn load_if_ready(&self) -> Option<u64> {
         let load = self.load.load(Ordering::Relaxed);
@@ -222,5 +228,15 @@ impl Worker {
         if before & NUMBER == 1 && before & AWAITED != 0 {
             self.unheld.notify_waiters();
         }
+    }
+}
+
+/// Work of a worker's that is no request.
+#[derive(Debug)]
+pub(crate) struct Engaged(Arc<Worker>);
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        self.0.uncount();
     }
 }

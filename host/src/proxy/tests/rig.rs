@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Answer, Failure, Limits, answer};
+use super::super::{Answer, Failure, Forwarded, Limits, forward, hold};
 use crate::{
     loader::Peer,
     workers::{About, Patience, Set, Worker},
@@ -241,7 +241,15 @@ impl Front {
             uri: request.uri().clone(),
             since: Instant::now(),
         };
-        match answer(request, &self.set, about, self.peer, &self.limits).await {
+        let forwarded = Forwarded {
+            id: about.id,
+            peer: self.peer,
+        };
+        let held = match hold(&self.set, about, &self.limits).await {
+            Ok(held) => held,
+            Err(failure) => return failed(&failure),
+        };
+        match forward(request, held, &self.set, &forwarded, &self.limits).await {
             Ok(Answer { response, tunnel }) => {
                 if let Some(tunnel) = tunnel {
                     tokio::task::spawn_local(async { drop(tunnel.run().await) });

@@ -32,7 +32,7 @@ impl Muster {
             } else {
                 self.tell_of(&living.worker, &death, &held);
             }
-            return;
+            return self.follow(living.worker.number);
         }
         let Some(at) = self.place_of(serial) else {
             return;
@@ -83,9 +83,10 @@ impl Muster {
                       workers",
             "worker {number} died {MOST} times before it was ready, and is not started again",
         );
-        let anyone = |place: &Place| place.living.is_some() || place.starting;
-        if !self.places.iter().any(anyone) {
+        if !self.places.iter().any(Place::is_filled) {
             self.set.shut("its workers die before they are ready");
+            // Their callers are told.
+            self.run_put_off();
         }
     }
 }

@@ -10,6 +10,10 @@ impl Muster {
     pub(super) fn look(&mut self) {
         let now = Instant::now();
         for at in 0..self.places.len() {
+            let others_serve =
+                self.places.iter().enumerate().all(|(other, place)| {
+                    other == at || place.living.is_some() || !place.is_filled()
+                });
             let place = &mut self.places[at];
             let number = place.number;
             let (Some(living), None) = (&mut place.living, place.renewal) else {
@@ -20,6 +24,12 @@ impl Muster {
             match living.wear.look(&self.plan.options, taken, holds, now) {
                 Due::Nothing => {}
                 Due::Question(turn) => drop(living.orders.send(Order::Turn { turn })),
+                // One after the other, so that requests do not wait for all of them.
+                Due::Renewal(reason) if self.plan.alone => {
+                    if others_serve {
+                        self.replace_alone(at, reason);
+                    }
+                }
                 Due::Renewal(reason) => {
                     place.renewal = Some(reason);
                     if !place.starting {
