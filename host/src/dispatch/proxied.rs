@@ -45,8 +45,9 @@ pub(super) async fn answer(
         Some(Ok(held)) => held,
         Some(Err(error)) if is_replaced(&error.error) => {
             // Its generation ends with the last lease.
+            let replaced = lease.serial;
             drop((lease, mark));
-            return again(request, peer, id, connection).await;
+            return again(request, replaced, peer, id, connection).await;
         }
         Some(Err(error)) => return failure::of_worker(&error, &lease, id),
         None => return failure::Failure::Cut.into_response(&lease, id),
@@ -84,6 +85,7 @@ fn is_replaced(error: &ProxyError) -> bool {
 /// head only: whoever answers for its app by now gets it.
 async fn again(
     request: Request<Incoming>,
+    replaced: u64,
     peer: Peer,
     id: u64,
     connection: Rc<State>,
@@ -101,6 +103,10 @@ async fn again(
         Entry::Gone => Err(Refusal::Gone),
     };
     match lease {
+        // None has come in its place, and none may ever.
+        Ok(lease) if lease.serial == replaced => {
+            failure::turned_away(&Refusal::Failed("its workers have ended".into()), id)
+        }
         Ok(lease) => {
             let asked = Asked { target, peer, id };
             let Ok(response) = asked.answer(request, lease, &connection).await;
