@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nix::sys::signal::Signal;
+
 use crate::process::child;
 
 /// How a worker process ended, or why it counts as ended.
@@ -29,7 +31,10 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Killed(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Killed(signal) => match Signal::try_from(*signal) {
+                Ok(known) => write!(f, "was ended by signal {signal} ({known})"),
+                Err(_) => write!(f, "was ended by signal {signal}"),
+            },
             Self::Lost(why) => f.write_str(why),
         }
     }

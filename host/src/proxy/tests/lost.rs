@@ -103,7 +103,7 @@ fn check_death_before_an_answer(is_http2: bool) {
         let text = collect(response.into_body()).await.unwrap().0;
         assert_eq!(
             text,
-            "worker 1 (pid 1001): the worker was ended by signal 9"
+            "worker 1 (pid 1001): the worker was ended by signal 9 (SIGKILL)"
         );
         assert_eq!(other.connections.get(), 0);
         drop(busy);
