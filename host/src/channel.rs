@@ -20,12 +20,14 @@ mod begin;
 mod message;
 
 pub use begin::{Begin, BeginApp};
-pub use message::{Order, Ready, Report};
+pub use message::{Handed, Order, Ready, Report};
 
 /// The version of all messages; another one for any change of theirs.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The longest message, in bytes: it may carry the state of an app, or the whole registry.
 const LONGEST: usize = 256 << 20;
+/// The longest state that a message carries, in bytes.
+pub const LONGEST_STATE: usize = LONGEST - (64 << 10);
 
 /// The first message each way.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -50,7 +50,7 @@ pub use error::ReloadError;
 pub use event::Handle;
 pub use first_round::FirstRound;
 pub use history::Outcome;
-pub use launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said};
+pub use launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said, StateAsk};
 pub use status::{
     AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus,
     Status, WorkerStatus,
@@ -279,6 +279,7 @@ impl Reloader {
                 self.tracked_changed(&artifact, &files);
             }
             Event::Looked { path, serial } => self.looked(&path, serial),
+            Event::StateAsked { group, launch, ask } => self.state_asked(&group, launch, ask),
             Event::Launched(launch) => self.launched(*launch),
             Event::Loaded { path, attempt } => self.loaded(&path, *attempt),
             Event::Prepared { path, serial, go } => self.prepared(&path, serial, go),
@@ -315,6 +316,7 @@ impl Reloader {
             Event::History { app, reply } => drop(reply.send(self.history(&app))),
             Event::Said(reply) => drop(reply.send(self.said())),
             Event::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
+            Event::SaveState { app, reply } => self.save_state(&app, reply),
             Event::MirrorRegistry(entries) => self.registry.mirror(entries),
             Event::Registry(reply) => drop(reply.send(self.registry.all())),
             Event::Status(reply) => drop(reply.send(self.status())),

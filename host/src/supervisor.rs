@@ -21,6 +21,7 @@ mod backoff;
 mod calls;
 mod crew;
 mod hand;
+mod keeper;
 mod muster;
 mod spawn;
 mod wear;
@@ -31,8 +32,10 @@ use crate::{
     config::{Config, GroupOptions},
     id::{AppName, ArtifactPath, GroupName},
     reload::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
+    state::StateStore,
 };
 use crew::{Crew, Plan};
+use keeper::Keeper;
 
 /// What an app in a worker wants of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,25 +54,29 @@ pub struct Supervisor {
     wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps have registered, as JSON.
     registry: watch::Receiver<Arc<str>>,
+    store: Arc<StateStore>,
     /// Numbers crews.
     next: AtomicU64,
 }
 
 impl Supervisor {
     /// One for the groups of that configuration. Sockets are made in the staging area; what apps
-    /// wish goes to `wishes`, and `registry` says in JSON what all apps have registered.
+    /// wish goes to `wishes`, `registry` says in JSON what all apps have registered, and `store` keeps
+    /// the state of each worker's.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         staging: Arc<StagingArea>,
         wishes: mpsc::UnboundedSender<Wish>,
         registry: watch::Receiver<Arc<str>>,
+        store: Arc<StateStore>,
     ) -> Self {
         Self {
             config,
             staging,
             wishes,
             registry,
+            store,
             next: AtomicU64::new(1),
         }
     }
@@ -83,6 +90,7 @@ impl Supervisor {
             begin: self.begin(group, &options, &members, &dir),
             dir,
             options,
+            keeper: Keeper::new(Arc::clone(&self.store)),
             alone: self.is_any_alone(&members),
             members,
             wishes: self.wishes.clone(),
@@ -126,6 +134,7 @@ impl Launcher for Supervisor {
         let CrewWanted {
             members,
             in_place_of,
+            asks,
         } = wanted;
         let plan = self.plan(group, members);
         async move {
@@ -135,9 +144,9 @@ impl Launcher for Supervisor {
                 .map(|member| (member.name.to_string(), member.path.clone()))
                 .collect();
             let (crew, ready) = if in_place_of.is_empty() {
-                Crew::start(plan).await?
+                Crew::start(plan, &asks).await?
             } else {
-                Crew::roll(plan, in_place_of).await?
+                Crew::roll(plan, in_place_of, &asks).await?
             };
             Ok(Launched {
                 said: said(&paths, ready),

@@ -18,10 +18,13 @@ use tokio::{
     time::Instant,
 };
 
+mod upstream;
+
 use crate::{
     admin,
     artifact::StagingArea,
     channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender},
+    config::Config,
     dispatch::Dispatcher,
     exit_code::ExitCode,
     id::{AppName, ArtifactPath},
@@ -33,6 +36,7 @@ use crate::{
     state::StateStore,
     telemetry,
 };
+use upstream::{Upstream, Writer, fitting};
 
 /// How long HTTP threads may take to end once nothing is left to serve.
 const THREAD_END: Duration = Duration::from_secs(2);
@@ -55,7 +59,7 @@ pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
     };
     telemetry::name_worker(&begin.group, begin.number);
     let staging: PathBuf = begin.staging.clone().into();
-    let code = match Worker::start(begin, listener, sender).await {
+    let code = match Worker::start(begin, listener, sender, &mut orders).await {
         Ok(worker) => worker.serve(&mut orders).await,
         Err(code) => code,
     };
@@ -83,9 +87,8 @@ struct Worker {
     host_threads: Arc<HostThreads>,
     apps: Vec<(AppName, ArtifactPath)>,
     drain: Duration,
-    reports: mpsc::UnboundedSender<Report>,
-    /// Writes the reports.
-    writer: JoinHandle<()>,
+    upstream: Upstream,
+    writer: Writer,
     reload_asked: mpsc::UnboundedReceiver<AppName>,
     restart_asked: mpsc::Receiver<AppName>,
     signals: Signals,
@@ -97,26 +100,60 @@ impl Worker {
     async fn start(
         begin: Begin,
         listener: UnixListener,
-        mut sender: Sender<Report>,
+        sender: Sender<Report>,
+        orders: &mut Receiver<Order>,
     ) -> Result<Self, ExitCode> {
         let drain = begin.drain;
-        match Self::load(begin, listener).await {
+        let refused = |reason| Report::Refused {
+            app: None,
+            reason,
+            remedy: "report this as a defect of Replug".to_owned(),
+        };
+        let wanted = begin.clone().into_config();
+        let apps = wanted
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |(_, wanted)| names(wanted));
+        let (upstream, writer) = Upstream::new(sender, &apps);
+        let loaded = match wanted {
+            Ok(wanted) => Self::load(begin, wanted, listener, &upstream, orders).await,
+            Err(reason) => Err(NotLoaded::Refused(refused(reason))),
+        };
+        match loaded {
             Ok(loaded) => {
-                let ready = loaded.said().await;
-                if let Err(error) = sender.send(&Report::Ready(ready)).await {
-                    return Err(lost(&error));
-                }
-                Ok(loaded.into_worker(sender, drain))
+                let ready = loaded.said(&apps).await;
+                upstream.report(Report::Ready(ready));
+                Ok(Self {
+                    handle: loaded.handle,
+                    server: loaded.server,
+                    actor: loaded.actor,
+                    host_threads: loaded.host_threads,
+                    apps,
+                    drain,
+                    upstream,
+                    writer,
+                    reload_asked: loaded.reload_asked,
+                    restart_asked: loaded.restart_asked,
+                    signals: loaded.signals,
+                    _staging: loaded.staging,
+                })
             }
-            Err(refused) => {
+            Err(NotLoaded::Refused(refused)) => {
                 // Who does not hear it sees that the worker has ended.
-                let _ = sender.send(&refused).await;
+                upstream.report(refused);
+                writer.finish().await;
                 Err(ExitCode::Refused)
             }
+            Err(NotLoaded::Lost(error)) => Err(lost(&error)),
         }
     }
 
-    async fn load(begin: Begin, listener: UnixListener) -> Result<Loaded, Report> {
+    async fn load(
+        begin: Begin,
+        (config, wanted): (Config, Vec<Wanted>),
+        listener: UnixListener,
+        upstream: &Upstream,
+        orders: &mut Receiver<Order>,
+    ) -> Result<Loaded, NotLoaded> {
         let failed = |reason: String, remedy: &str| Report::Refused {
             app: None,
             reason,
@@ -129,15 +166,11 @@ impl Worker {
             worker: begin.number,
         };
         let registry = begin.registry.clone();
-        let (config, wanted) = begin
-            .into_config()
-            .map_err(|reason| failed(reason, "report this as a defect of Replug"))?;
         let config = Arc::new(config);
         let staging = StagingArea::new(config.staging_dir.as_deref())
             .map_err(|error| failed(error.to_string(), error.remedy()))?;
         let staging = Arc::new(staging);
-        let store =
-            StateStore::open(None).map_err(|error| failed(error.to_string(), error.remedy()))?;
+        let store = StateStore::elsewhere(Arc::new(upstream.clone()));
         let router = Arc::new(Router::default());
         let host_threads = Arc::new(HostThreads::default());
         let (restart, restart_asked) = mpsc::channel(1);
@@ -157,14 +190,24 @@ impl Worker {
         if let Ok(entries) = serde_json::from_str(&registry) {
             reloader.registry().mirror(entries);
         }
-        let apps = names(&wanted);
-        let (tell, told) = oneshot::channel();
+        let (tell, mut told) = oneshot::channel();
         let actor = tokio::spawn(reloader.run(wanted, tell));
-        let round = told.await;
+        let round = loop {
+            tokio::select! {
+                round = &mut told => break round,
+                order = orders.next() => match order {
+                    Ok(Order::State { call, state }) => upstream.answer(call, state),
+                    // Nothing else comes before it is ready.
+                    Ok(_) => {}
+                    Err(error) => return Err(NotLoaded::Lost(error)),
+                },
+            }
+        };
         if !round.is_ok_and(|round| round.refused == 0) {
             let refused = refusal(&handle).await;
+            upstream.give_up();
             handle.shutdown(Instant::now()).await;
-            return Err(refused);
+            return Err(refused.into());
         }
         let dispatcher =
             Dispatcher::new(Arc::clone(&router), admin::pages(router)).behind_a_supervisor();
@@ -181,7 +224,6 @@ impl Worker {
             server,
             actor,
             host_threads,
-            apps,
             reload_asked,
             restart_asked,
             signals,
@@ -201,14 +243,14 @@ impl Worker {
                     Err(error) => return lost(&error),
                 },
                 Some(app) = self.reload_asked.recv() => {
-                    self.report(Report::ReloadAsked { app: app.to_string() });
+                    self.upstream.report(Report::ReloadAsked { app: app.to_string() });
                 }
                 Some(app) = self.restart_asked.recv() => {
-                    self.report(Report::RestartAsked { app: app.to_string() });
+                    self.upstream.report(Report::RestartAsked { app: app.to_string() });
                 }
                 signal = self.signals.next() => {
                     tracing::info!(event = "stopping", signal, "{signal}: draining");
-                    self.report(Report::Ending { reason: signal.to_owned() });
+                    self.upstream.report(Report::Ending { reason: signal.to_owned() });
                     let drain = Some(self.drain).filter(|drain| !drain.is_zero());
                     return self.stop(StopReason::Signal, drain, orders).await;
                 }
@@ -226,17 +268,28 @@ impl Worker {
                 }
             }
             Order::RunSchedule { call, app, name } => {
-                let (handle, reports) = (self.handle.clone(), self.reports.clone());
+                let (handle, upstream) = (self.handle.clone(), self.upstream.clone());
                 tokio::spawn(async move {
                     let called = match AppName::try_from(app.as_str()) {
                         Ok(app) => handle.run_schedule(app, name).await,
                         Err(error) => Err(error.to_string()),
                     };
-                    // Nobody hears it who has ended meanwhile.
-                    let _ = reports.send(Report::RanSchedule {
+                    upstream.report(Report::RanSchedule {
                         call,
                         error: called.err(),
                     });
+                });
+            }
+            Order::State { call, state } => self.upstream.answer(call, state),
+            Order::SaveState { call, app } => {
+                let (handle, upstream) = (self.handle.clone(), self.upstream.clone());
+                tokio::spawn(async move {
+                    let saved = match AppName::try_from(app.as_str()) {
+                        Ok(app) => handle.save_state(app).await,
+                        Err(error) => Err(error.to_string()),
+                    };
+                    let state = saved.and_then(fitting);
+                    upstream.report(Report::SavedState { call, state });
                 });
             }
             Order::Registry(entries) => {
@@ -246,10 +299,10 @@ impl Worker {
             }
             Order::Turn { turn } => {
                 let mut everywhere = self.host_threads.everywhere(|| ());
-                let reports = self.reports.clone();
+                let upstream = self.upstream.clone();
                 tokio::spawn(async move {
                     everywhere.done().await;
-                    let _ = reports.send(Report::Turned { turn });
+                    upstream.report(Report::Turned { turn });
                 });
             }
             // The first was the one; an end comes elsewhere.
@@ -271,12 +324,12 @@ impl Worker {
             deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_155_760_000));
         let ended = async {
             self.handle.announce_shutdown(reason);
+            self.upstream.give_up();
             self.server.drain(deadline).await;
             self.handle.shutdown(deadline).await;
             self.server.stop(Instant::now() + THREAD_END).await;
             let _ = self.actor.await;
-            drop(self.reports);
-            let _ = self.writer.await;
+            self.writer.finish().await;
         };
         let deaf = async { while orders.next().await.is_ok() {} };
         tokio::select! {
@@ -284,10 +337,18 @@ impl Worker {
             () = deaf => ExitCode::NoHost,
         }
     }
+}
 
-    fn report(&self, report: Report) {
-        // The supervisor's end is noticed where orders come.
-        let _ = self.reports.send(report);
+/// Why a worker does not come to serve.
+enum NotLoaded {
+    Refused(Report),
+    /// The supervisor is gone.
+    Lost(ChannelError),
+}
+
+impl From<Report> for NotLoaded {
+    fn from(refused: Report) -> Self {
+        Self::Refused(refused)
     }
 }
 
@@ -297,7 +358,6 @@ struct Loaded {
     server: Server,
     actor: JoinHandle<()>,
     host_threads: Arc<HostThreads>,
-    apps: Vec<(AppName, ArtifactPath)>,
     reload_asked: mpsc::UnboundedReceiver<AppName>,
     restart_asked: mpsc::Receiver<AppName>,
     signals: Signals,
@@ -306,36 +366,11 @@ struct Loaded {
 
 impl Loaded {
     /// What the apps said in their setup.
-    async fn said(&self) -> Vec<Ready> {
+    async fn said(&self, apps: &[(AppName, ArtifactPath)]) -> Vec<Ready> {
         let mut said = self.handle.said().await;
-        let apps = self.apps.iter();
+        let apps = apps.iter();
         apps.map(|(name, path)| Ready::new(name, said.remove(path).unwrap_or_default()))
             .collect()
-    }
-
-    fn into_worker(self, mut sender: Sender<Report>, drain: Duration) -> Worker {
-        let (reports, mut written) = mpsc::unbounded_channel();
-        let writer = tokio::spawn(async move {
-            while let Some(report) = written.recv().await {
-                if sender.send(&report).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Worker {
-            handle: self.handle,
-            server: self.server,
-            actor: self.actor,
-            host_threads: self.host_threads,
-            apps: self.apps,
-            drain,
-            reports,
-            writer,
-            reload_asked: self.reload_asked,
-            restart_asked: self.restart_asked,
-            signals: self.signals,
-            _staging: self.staging,
-        }
     }
 }
 

@@ -5,7 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Begin;
-use crate::{id::AppName, loader::StopReason, reload::Said};
+use crate::{
+    id::AppName,
+    loader::{Snapshot, StopReason},
+    reload::Said,
+};
+
+/// An app's state, if there is one; or why it cannot be had.
+pub type Handed = Result<Option<Snapshot>, String>;
 
 /// What a supervisor tells a worker.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -32,6 +39,20 @@ pub enum Order {
         app: String,
         /// The schedule's name.
         name: String,
+    },
+    /// What was asked for by [`Report::StateWanted`].
+    State {
+        /// The number that the question had.
+        call: u64,
+        /// The state, if there is one; or why the app must not begin.
+        state: Handed,
+    },
+    /// Have an app save its state, which has no requests meanwhile, and report it.
+    SaveState {
+        /// The number of the call, for the report.
+        call: u64,
+        /// The app.
+        app: String,
     },
     /// Report when each HTTP thread has turned.
     Turn {
@@ -67,6 +88,27 @@ pub enum Report {
         call: u64,
         /// What went wrong.
         error: Option<String>,
+    },
+    /// An app that is set up wants the state that the worker before left.
+    StateWanted {
+        /// The number of the question, for the order.
+        call: u64,
+        /// The app.
+        app: String,
+    },
+    /// An app has saved its state, or failed to.
+    SavedState {
+        /// The number it had in the order.
+        call: u64,
+        /// The state, if it has one.
+        state: Handed,
+    },
+    /// An app has stopped, and left its state.
+    StateLeft {
+        /// The app.
+        app: String,
+        /// The state.
+        state: Snapshot,
     },
     /// Each HTTP thread has turned since the order.
     Turned {

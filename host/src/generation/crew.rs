@@ -4,7 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use crate::{id::AppName, loader::StopReason, workers::Set};
+use crate::{
+    id::AppName,
+    loader::{Snapshot, StopReason},
+    workers::Set,
+};
+
+/// The states of a crew's workers, by their numbers.
+pub type States = Vec<Option<Snapshot>>;
 
 /// Worker processes that have the apps of a group loaded, each all of them.
 pub trait Crew: fmt::Debug + Send + Sync {
@@ -37,6 +44,12 @@ pub trait Crew: fmt::Debug + Send + Sync {
 
     /// Resolves when its last worker is gone, and none will be started.
     fn gone(&self) -> BoxFuture<'static, ()>;
+
+    /// Has each worker save its state of an app, which must have no requests; by their numbers, and
+    /// `None` where there is none. What a worker left that is not there any more counts.
+    ///
+    /// The error says why one of them could not.
+    fn save_state(&self, app: &AppName) -> BoxFuture<'static, Result<States, String>>;
 
     /// Has one worker make a scheduled call.
     ///

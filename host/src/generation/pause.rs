@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Body, Facts, Lease, Live};
+use super::{Body, Facts, Lease, Live, Seat};
 use crate::{
     loader::{SaveError, Snapshot},
     process::OpenedBy,
@@ -61,7 +61,8 @@ impl Live {
 }
 
 impl Paused {
-    /// Has it save its state; `None`: it saves none. Takes up to `time`: for a thread of its own.
+    /// Has it save its state; `None`: it saves none, or has it in workers, whose crew is to be asked.
+    /// Takes up to `time`: for a thread of its own.
     ///
     /// # Errors
     /// When its code fails, panics or takes too long, or its state has more than `limit` bytes.
@@ -94,6 +95,18 @@ impl Paused {
                 }
             }
             Self::Busy(live) => *live,
+        }
+    }
+
+    /// Its part in a crew, if workers have it loaded.
+    #[must_use]
+    pub fn seat(&self) -> Option<&Seat> {
+        match self {
+            Self::Idle(idle) => match &idle.body {
+                Body::Here(_) => None,
+                Body::Workers(seat) => Some(seat),
+            },
+            Self::Busy(live) => live.lease.seat(),
         }
     }
 

@@ -66,7 +66,7 @@ pub struct Registered {
 }
 
 /// An app's state, as one generation hands it to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Snapshot {
     /// The version of its form, which is the app's own affair.
     pub schema: u32,

@@ -11,7 +11,7 @@ use super::{
     cause::Cause,
     command::{Command, Reply},
     groups::Launch,
-    launch::Said,
+    launch::{Said, StateAsk},
     load::{Attempt, Leftover},
     pause::Stood,
     retire::Outcome,
@@ -20,7 +20,7 @@ use super::{
     status::{HistoryStatus, Status},
 };
 use crate::{
-    id::{AppName, ArtifactPath, GenerationId},
+    id::{AppName, ArtifactPath, GenerationId, GroupName},
     loader::{Registered, Snapshot, StopReason},
     watcher::WatchEvent,
 };
@@ -32,6 +32,12 @@ pub(super) enum Event {
     Watched(WatchEvent),
     /// It is known what an app is that is being loaded: it is none of a group.
     Looked { path: ArtifactPath, serial: u64 },
+    /// A worker of a crew that is being started wants the state of the one before it.
+    StateAsked {
+        group: GroupName,
+        launch: u64,
+        ask: StateAsk,
+    },
     /// A group's workers are ready, or did not become so.
     Launched(Box<Launch>),
     /// A load has ended.
@@ -118,6 +124,11 @@ pub(super) enum Event {
         app: AppName,
         name: String,
         reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// It wants an app's state, which has no requests meanwhile.
+    SaveState {
+        app: AppName,
+        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
     },
     /// What all apps of that host have registered from now on.
     MirrorRegistry(Vec<Registered>),

@@ -97,7 +97,7 @@ impl Reloader {
 
     /// What was wished for while a load was under way. The next may be under way by now: one that
     /// nobody has wished for.
-    fn go_on(&mut self, path: &ArtifactPath, askers: Vec<Asker>, again: Option<Cause>) {
+    pub(super) fn go_on(&mut self, path: &ArtifactPath, askers: Vec<Asker>, again: Option<Cause>) {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };

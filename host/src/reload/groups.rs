@@ -5,17 +5,18 @@
 //! ready at the same time go into one crew, together with what serves of the others; when that
 //! crew is ready, all of them are switched to it in one step of the actor.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
+
+use tokio::sync::mpsc;
 
 use super::{
     Reloader,
-    cause::Cause,
     error::ReloadError,
     event::Event,
     launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
     load::{self, Attempt, Enlisted, Loaded, Started, Times},
     services::{self, Asked},
-    slot::{Loading, Slot, Work},
+    slot::{Slot, Work},
 };
 use crate::{
     generation::{Body, Crew, Facts, Live, Seat},
@@ -26,6 +27,7 @@ use crate::{
 };
 use rolling::fill;
 
+mod handing;
 mod rolling;
 
 /// The groups, to the actor.
@@ -39,8 +41,19 @@ pub(super) struct Groups {
 struct Group {
     /// Loads that wait for a crew.
     enlisted: Vec<Waiting>,
-    /// The loads that the crew is for which is being started.
-    launching: Option<Vec<Waiting>>,
+    /// The crew that is being started.
+    launching: Option<Launching>,
+}
+
+/// A crew that is being started.
+#[derive(Debug)]
+struct Launching {
+    /// Tells it from others.
+    number: u64,
+    /// The loads that it is for.
+    requests: Vec<Waiting>,
+    /// Crews whose workers make room for it.
+    in_place_of: Vec<Arc<dyn Crew>>,
 }
 
 /// A load that has come as far as it can without a crew.
@@ -56,8 +69,6 @@ struct Waiting {
 pub(super) struct Launch {
     group: GroupName,
     members: Vec<Member>,
-    /// Crews whose workers have made room for it.
-    in_place_of: Vec<Arc<dyn Crew>>,
     result: Result<Launched, LaunchError>,
     began: Instant,
 }
@@ -161,12 +172,26 @@ impl Reloader {
         }
         // The same order in each crew.
         members.sort_by(|one, other| one.name.cmp(&other.name));
-        group.launching = Some(requests);
         let in_place_of = self.in_place_of(&members);
-        let Some(groups) = &self.groups else { return };
+        self.move_along(&members);
+        self.serial += 1;
+        let number = self.serial;
+        let Some(groups) = &mut self.groups else {
+            return;
+        };
+        let Some(group) = groups.groups.get_mut(&name) else {
+            return;
+        };
+        group.launching = Some(Launching {
+            number,
+            requests,
+            in_place_of: in_place_of.clone(),
+        });
+        let (asks, mut asked) = mpsc::unbounded_channel();
         let wanted = CrewWanted {
             members: members.clone(),
-            in_place_of: in_place_of.clone(),
+            in_place_of,
+            asks,
         };
         let launched = groups.launcher.launch(&name, wanted);
         let sender = self.sender.clone();
@@ -174,13 +199,20 @@ impl Reloader {
         tokio::spawn(async move {
             let began = Instant::now();
             // Dropped at the host's end: nothing of it stays.
-            let Some(result) = all_end.run_until_cancelled(launched).await else {
-                return;
+            let mut launched = pin!(all_end.run_until_cancelled(launched));
+            let result = loop {
+                tokio::select! {
+                    result = &mut launched => break result,
+                    Some(ask) = asked.recv() => {
+                        let (group, launch) = (name.clone(), number);
+                        let _ = sender.send(Event::StateAsked { group, launch, ask });
+                    }
+                }
             };
+            let Some(result) = result else { return };
             let launch = Launch {
                 group: name,
                 members,
-                in_place_of,
                 result,
                 began,
             };
@@ -229,19 +261,29 @@ impl Reloader {
         else {
             return;
         };
-        let requests = group.launching.take().unwrap_or_default();
-        let result = if launch.in_place_of.is_empty() {
+        let Some(Launching {
+            requests,
+            in_place_of,
+            ..
+        }) = group.launching.take()
+        else {
+            return;
+        };
+        let result = if in_place_of.is_empty() {
             launch.result
         } else {
             let vetted = self.vetted(&launch.members, launch.result);
             vetted.map_err(|(error, gone)| {
-                fill(launch.in_place_of, gone);
+                fill(in_place_of, gone);
                 error
             })
         };
         match result {
             Ok(launched) => self.switch(requests, &launch.members, &launched, launch.began),
-            Err(error) => self.not_launched(&launch.group, requests, error),
+            Err(error) => {
+                self.stay(&launch.members, &requests);
+                self.not_launched(&launch.group, requests, error);
+            }
         }
         self.launch_all();
     }
@@ -321,16 +363,15 @@ impl Reloader {
 
     /// An app of the group that did not ask for the crew: its artifact is the same.
     fn move_over(&mut self, member: &Member, launched: &Launched, said: Said) {
-        let Some(slot) = self.slots.get(&member.path) else {
+        let found = self.slots.get(&member.path).and_then(|slot| {
+            let (group, artifact) = slot.elsewhere.clone()?;
+            Some((slot.app.clone()?, slot.loaded?, group, artifact))
+        });
+        let Some((app, (fingerprint, digest), group, artifact)) = found else {
             // It was removed meanwhile.
             let live = self.seated(member, launched);
-            return self.retire(&member.path, live, StopReason::Removal, None);
-        };
-        let (Some(app), Some((fingerprint, digest)), Some((group, artifact))) =
-            (slot.app.clone(), slot.loaded(), slot.elsewhere.clone())
-        else {
-            let live = self.seated(member, launched);
-            return self.retire(&member.path, live, StopReason::Removal, None);
+            self.retire(&member.path, live, StopReason::Removal, None);
+            return self.stay_one(&member.path);
         };
         let mut attempt = Attempt {
             digest: Some(digest),
@@ -344,14 +385,9 @@ impl Reloader {
             fingerprint,
             tracked: Vec::new(),
         };
-        let loading = Loading::of(Cause::Neighbour, 0);
-        match self.started(member, launched, said, &attempt, enlisted) {
-            Ok(started) => {
-                attempt.result = Ok(Loaded::Started(Box::new(started)));
-                self.take(&member.path, attempt, loading);
-            }
-            Err(error) => self.refused(&member.path, &error),
-        }
+        let started = self.started(member, launched, said, &attempt, enlisted);
+        attempt.result = started.map(|started| Loaded::Started(Box::new(started)));
+        self.loaded(&member.path, attempt);
     }
 
     fn seated(&self, member: &Member, launched: &Launched) -> Live {

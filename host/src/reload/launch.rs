@@ -4,12 +4,14 @@ use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     artifact::Inspected,
     config::Mount,
     generation::Crew,
     id::{AppName, ArtifactPath, GenerationId, GroupName},
+    loader::Snapshot,
 };
 
 /// Starts crews: sets of worker processes that have the apps of a group loaded.
@@ -37,6 +39,20 @@ pub struct CrewWanted {
     pub members: Vec<Member>,
     /// The crews that have an app loaded which must not be there twice.
     pub in_place_of: Vec<Arc<dyn Crew>>,
+    /// Where its workers' apps ask for the state of those before. A question that is not answered
+    /// holds the worker up; that time is not its start's.
+    pub asks: mpsc::UnboundedSender<StateAsk>,
+}
+
+/// A worker that is being started wants the state that the one before it in its place has.
+#[derive(Debug)]
+pub struct StateAsk {
+    /// The app.
+    pub app: ArtifactPath,
+    /// The worker's number.
+    pub worker: u32,
+    /// Takes the state, if there is one, or why the app must not begin.
+    pub reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
 }
 
 /// An app that a crew is to load.

@@ -11,11 +11,11 @@ use super::{
     Reloader,
     event::{Event, Handle},
     launch::Said,
-    schedules,
+    pause, schedules, thread,
 };
 use crate::{
     id::{AppName, ArtifactPath},
-    loader::Registered,
+    loader::{Registered, Snapshot},
     watcher::WatchEvent,
 };
 
@@ -47,6 +47,38 @@ impl Reloader {
             let _ = reply.send(called);
         });
     }
+
+    /// Has an app save its state. Its requests are the other host's to keep away.
+    pub(super) fn save_state(
+        &self,
+        app: &AppName,
+        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
+    ) {
+        let mut slots = self.slots.values();
+        let live = slots
+            .find(|slot| slot.name() == Some(app))
+            .and_then(|slot| slot.live.as_ref());
+        let Some(live) = live else {
+            let _ = reply.send(Err(format!("{app} does not serve")));
+            return;
+        };
+        let lease = live.lease.clone();
+        let options = self.config.options_of(app);
+        let (limit, time) = (options.state_limit, options.cleanup_timeout);
+        let save = move || {
+            let saved = match lease.plugin() {
+                Some(plugin) => plugin.save_state(limit, time),
+                None => Ok(None),
+            };
+            if let Err(error) = &saved {
+                pause::tell(&lease.app, error);
+            }
+            let _ = reply.send(saved.map_err(|error| error.to_string()));
+        };
+        if let Err(error) = thread::spawn("save", save, drop) {
+            tracing::error!("cannot start a thread: {error}");
+        }
+    }
 }
 
 impl Handle {
@@ -65,6 +97,18 @@ impl Handle {
         let (reply, called) = oneshot::channel();
         let _ = self.0.send(Event::RunSchedule { app, name, reply });
         called
+            .await
+            .unwrap_or_else(|_| Err("the worker ends".to_owned()))
+    }
+
+    /// Has an app save its state; `None`: it has none.
+    ///
+    /// # Errors
+    /// Says what went wrong, in the app or because it does not serve.
+    pub async fn save_state(&self, app: AppName) -> Result<Option<Snapshot>, String> {
+        let (reply, saved) = oneshot::channel();
+        let _ = self.0.send(Event::SaveState { app, reply });
+        saved
             .await
             .unwrap_or_else(|_| Err("the worker ends".to_owned()))
     }

@@ -6,21 +6,29 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{Reloader, event::Event, slot::Old, thread};
 use crate::{
-    generation::{Live, Paused},
+    generation::{Live, Paused, Seat, States},
     id::{AppName, ArtifactPath},
     loader::{SaveError, Snapshot, StopReason},
-    state::StateStore,
+    state::{Owner, StateError, StateStore},
 };
+
+/// How much longer than its own bounds a worker may take to say what it has saved.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is to be done once a generation has saved its state.
 #[derive(Debug)]
 pub(super) enum Then {
     /// The next one's setup waits for the state.
     Hand(oneshot::Sender<Result<Option<Snapshot>, String>>),
+    /// The workers of the next one wait for the states, each for its own: see [`Loading::asks`].
+    Each,
     /// The next one waits for it to be stopped.
     Stop(oneshot::Sender<Result<(), String>>),
 }
@@ -29,7 +37,8 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Stood {
     paused: Option<Paused>,
-    saved: Result<Option<Snapshot>, String>,
+    /// One for each worker; one alone of the host itself.
+    saved: Result<States, String>,
     then: Then,
 }
 
@@ -45,6 +54,7 @@ impl Then {
         // Who has given up is not told.
         match self {
             Self::Hand(reply) => drop(reply.send(Err(reason))),
+            Self::Each => {}
             Self::Stop(go) => drop(go.send(Err(reason))),
         }
     }
@@ -88,6 +98,8 @@ impl Reloader {
                 loading.old = Old::Pausing;
             }
         }
+        // As long as workers may take that are about to end and leave theirs.
+        let patience = options.drain + options.cleanup_timeout + ANSWER;
         tracing::info!(
             event = "pausing",
             app = live.lease.app.as_str(),
@@ -98,7 +110,7 @@ impl Reloader {
         let (path, sender) = (path.clone(), self.sender.clone());
         tokio::spawn(async move {
             let (paused, saved) = match live.pause(deadline).await {
-                Some(paused) => save(paused, bounds).await,
+                Some(paused) => save(paused, bounds, patience).await,
                 None => (None, Err("it is gone".to_owned())),
             };
             let stood = Box::new(Stood {
@@ -133,14 +145,26 @@ impl Reloader {
         let Some(loading) = loading.filter(|loading| !loading.removed) else {
             return self.stood_in_vain(path, paused, saved, then);
         };
-        let snapshot = match saved {
-            Ok(snapshot) => snapshot,
+        let states = match saved {
+            Ok(states) => states,
             Err(reason) => {
                 loading.old = Old::Serves;
+                for ask in std::mem::take(&mut loading.asks) {
+                    let _ = ask.reply.send(Err(reason.clone()));
+                }
                 self.resume(path, paused);
                 return then.fail(reason);
             }
         };
+        if let Then::Each = then {
+            loading.old = Old::Paused(paused, None);
+            loading.states = states;
+            for ask in std::mem::take(&mut loading.asks) {
+                self.hand_to_worker(path, ask);
+            }
+            return;
+        }
+        let snapshot = alone(states);
         match then {
             Then::Hand(reply) => {
                 loading.old = Old::Paused(paused, snapshot.clone());
@@ -150,6 +174,7 @@ impl Reloader {
                     None => self.hand_stored(path, Then::Hand(reply)),
                 }
             }
+            Then::Each => {}
             Then::Stop(go) => {
                 let facts = paused.facts();
                 loading.old = Old::Stopped((facts.id, facts.digest));
@@ -166,7 +191,7 @@ impl Reloader {
         &mut self,
         path: &ArtifactPath,
         paused: Paused,
-        saved: Result<Option<Snapshot>, String>,
+        saved: Result<States, String>,
         then: Then,
     ) {
         then.fail("this load was given up".to_owned());
@@ -182,7 +207,7 @@ impl Reloader {
             (false, true) => StopReason::Reload,
             (false, false) => StopReason::Removal,
         };
-        let snapshot = saved.unwrap_or_default();
+        let snapshot = alone(saved.unwrap_or_default());
         self.retire_paused(path, paused, snapshot, reason, || ());
     }
 
@@ -210,13 +235,26 @@ impl Reloader {
 
     /// Hands over what the store has of an app, once those that are still going have left theirs.
     fn hand_stored(&self, path: &ArtifactPath, then: Then) {
-        let (store, app) = (Arc::clone(&self.store), path.clone());
         let Then::Hand(reply) = then else { return };
+        self.hand_stored_of(path.into(), reply);
+    }
+
+    /// The same of one worker.
+    pub(super) fn hand_stored_of(
+        &self,
+        owner: Owner,
+        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
+    ) {
+        let (store, path) = (Arc::clone(&self.store), &owner.app);
         let left = self.all_left(path);
         tokio::spawn(async move {
             left.await;
             let read = move || {
-                let found = store.get(&app).map_err(|error| {
+                let app = owner.app.clone();
+                let found = store.get(owner).map_err(|error| {
+                    if let StateError::Elsewhere(reason) = error {
+                        return reason;
+                    }
                     let remedy = error.remedy();
                     tracing::error!(event = "state-lost", path = %app, remedy, "{error}");
                     format!("{error}; {remedy}")
@@ -243,11 +281,22 @@ pub(super) fn put(store: &StateStore, path: &ArtifactPath, load: u64, snapshot: 
     }
 }
 
+/// What a generation of the host itself has saved.
+fn alone(states: States) -> Option<Snapshot> {
+    states.into_iter().next().flatten()
+}
+
 async fn save(
     paused: Paused,
     bounds: Bounds,
-) -> (Option<Paused>, Result<Option<Snapshot>, String>) {
+    patience: Duration,
+) -> (Option<Paused>, Result<States, String>) {
     let app = paused.facts().app.clone();
+    if let Some(Seat { app, crew }) = paused.seat() {
+        let saved = timeout(patience, crew.save_state(app)).await;
+        let late = || Err(format!("its workers did not save it within {patience:?}"));
+        return (Some(paused), saved.unwrap_or_else(|_| late()));
+    }
     let work = move || {
         let saved = paused.save(bounds.limit, bounds.time);
         (paused, saved)
@@ -262,6 +311,7 @@ async fn save(
             if let Err(error) = &saved {
                 tell(&app, error);
             }
+            let saved = saved.map(|snapshot| vec![snapshot]);
             (Some(paused), saved.map_err(|error| error.to_string()))
         }
         Err(_) => (None, Err("the host failed while it saved it".to_owned())),

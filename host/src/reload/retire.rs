@@ -110,8 +110,8 @@ pub(super) async fn run_idle(
     let running = match body {
         Body::Here(running) => *running,
         Body::Workers(seat) => {
-            plan.retiring.left.cancel();
             seat.crew.leave(&seat.app, plan.reason).await;
+            plan.retiring.left.cancel();
             told();
             tell(
                 plan,

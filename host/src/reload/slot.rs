@@ -5,14 +5,14 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Handed, Said, cause::Cause, command::Reply, guard::Samples, guarding::Guarded,
+    Handed, Said, StateAsk, cause::Cause, command::Reply, guard::Samples, guarding::Guarded,
     history::History, load::Started,
 };
 use crate::{
     app::App,
     artifact::{Fingerprint, Inspected},
     config::{AppOptions, Config, Mount},
-    generation::{Live, Paused},
+    generation::{Live, Paused, States},
     id::{AppName, Digest, GenerationId, GroupName},
     loader::Snapshot,
     router::Router,
@@ -59,6 +59,10 @@ pub(super) struct Loading {
     /// It is not known yet whether it is an app of a group.
     pub(super) looking: bool,
     pub(super) old: Old,
+    /// Workers that wait for the state of the one before.
+    pub(super) asks: Vec<StateAsk>,
+    /// What the workers before have saved, once they stand aside.
+    pub(super) states: States,
 }
 
 /// What became of the generation before, while the next is being loaded.
@@ -90,6 +94,8 @@ impl Loading {
             removed: false,
             looking: true,
             old: Old::Serves,
+            asks: Vec::new(),
+            states: States::new(),
         }
     }
 }

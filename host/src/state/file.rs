@@ -5,13 +5,16 @@
 //! | 16 | `REPLUG STATE 1\n` and a zero |
 //! | 32 | BLAKE3 of all that follows |
 //! | 4 | the schema, little-endian |
-//! | 4 | the length of the artifact's path |
+//! | 4 | the length of the owner |
 //! | 8 | the length of the state |
-//! | | the path, the state |
+//! | | the owner, the state |
+//!
+//! The owner is the artifact's path; of a worker's state, a zero and the worker's number follow.
 
 use bytes::Bytes;
 
-use crate::{id::ArtifactPath, loader::Snapshot};
+use super::Owner;
+use crate::loader::Snapshot;
 
 const MAGIC: &[u8; 16] = b"REPLUG STATE 1\n\0";
 const HASH: usize = 32;
@@ -24,22 +27,22 @@ pub(super) enum Found {
     Damaged(&'static str),
 }
 
-pub(super) fn encode(app: &ArtifactPath, snapshot: &Snapshot) -> Vec<u8> {
-    let path = app.as_path().as_os_str().as_encoded_bytes();
+pub(super) fn encode(owner: &Owner, snapshot: &Snapshot) -> Vec<u8> {
+    let path = owner.to_bytes();
     let mut out = vec![0; HEAD];
     out[..MAGIC.len()].copy_from_slice(MAGIC);
     out.extend(snapshot.schema.to_le_bytes());
     // Paths have 4,096 bytes at the most.
     out.extend((path.len() as u32).to_le_bytes());
     out.extend((snapshot.bytes.len() as u64).to_le_bytes());
-    out.extend(path);
+    out.extend(&path);
     out.extend(&snapshot.bytes);
     let hash = blake3::hash(&out[HEAD..]);
     out[MAGIC.len()..HEAD].copy_from_slice(hash.as_bytes());
     out
 }
 
-pub(super) fn decode(bytes: &[u8], app: &ArtifactPath) -> Found {
+pub(super) fn decode(bytes: &[u8], owner: &Owner) -> Found {
     let Some((magic, rest)) = bytes.split_first_chunk::<16>() else {
         return Found::Damaged("it is cut short");
     };
@@ -63,9 +66,7 @@ pub(super) fn decode(bytes: &[u8], app: &ArtifactPath) -> Found {
     };
     match parts() {
         None => Found::Damaged("its lengths do not fit"),
-        Some((_, path, _)) if path != app.as_path().as_os_str().as_encoded_bytes() => {
-            Found::Damaged("it is another app's")
-        }
+        Some((_, path, _)) if path != owner.to_bytes() => Found::Damaged("it is another app's"),
         Some((schema, _, state)) => Found::Whole(Snapshot {
             schema,
             bytes: Bytes::copy_from_slice(state),

@@ -12,10 +12,10 @@ use std::{
 };
 
 use super::{
-    StateError,
+    Owner, StateError,
     file::{self, Found},
 };
-use crate::{id::ArtifactPath, loader::Snapshot};
+use crate::loader::Snapshot;
 
 /// How a file begins that is being written.
 const UNFINISHED: &str = ".unfinished-";
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Folder {
     dir: PathBuf,
     /// The serial of the generation whose state was written last, by app.
-    written: Mutex<HashMap<ArtifactPath, u64>>,
+    written: Mutex<HashMap<Owner, u64>>,
     // Locked for as long as it is open.
     _lock: File,
 }
@@ -70,10 +70,10 @@ impl Folder {
         })
     }
 
-    pub(super) fn read(&self, app: &ArtifactPath) -> Result<Option<Snapshot>, StateError> {
-        let path = self.path_of(app);
+    pub(super) fn read(&self, owner: &Owner) -> Result<Option<Snapshot>, StateError> {
+        let path = self.path_of(owner);
         let failed = |reason| StateError::File {
-            app: app.clone(),
+            app: owner.app.clone(),
             file: path.clone(),
             reason,
         };
@@ -82,13 +82,13 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        match file::decode(&bytes, app) {
+        match file::decode(&bytes, owner) {
             Found::Whole(snapshot) => Ok(Some(snapshot)),
             Found::Damaged(reason) => {
                 let aside = free_name(&path);
                 fs::rename(&path, &aside).map_err(failed)?;
                 Err(StateError::Damaged {
-                    app: app.clone(),
+                    app: owner.app.clone(),
                     file: aside,
                     reason,
                 })
@@ -99,41 +99,46 @@ impl Folder {
     /// In one step: there is the old file or the new one, and never a part of one.
     pub(super) fn write(
         &self,
-        app: &ArtifactPath,
+        owner: &Owner,
         serial: u64,
         snapshot: &Snapshot,
     ) -> Result<(), StateError> {
         // One at a time, so that a later generation's is not overwritten.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.get(app).is_some_and(|last| *last > serial) {
+        if written.get(owner).is_some_and(|last| *last > serial) {
             return Ok(());
         }
-        let path = self.path_of(app);
+        let path = self.path_of(owner);
         let write = || -> io::Result<()> {
             let mut new = tempfile::Builder::new()
                 .prefix(UNFINISHED)
                 .permissions(fs::Permissions::from_mode(0o600))
                 .tempfile_in(&self.dir)?;
-            new.write_all(&file::encode(app, snapshot))?;
+            new.write_all(&file::encode(owner, snapshot))?;
             new.as_file().sync_all()?;
             new.persist(&path)?;
             // The name, too, must outlive a power failure.
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(|reason| StateError::File {
-            app: app.clone(),
+            app: owner.app.clone(),
             file: path.clone(),
             reason,
         })?;
-        written.insert(app.clone(), serial);
+        written.insert(owner.clone(), serial);
         Ok(())
     }
 
-    /// Two paths never have one file: the name has a digest of the whole path.
-    fn path_of(&self, app: &ArtifactPath) -> PathBuf {
-        let path = app.as_path();
-        let digest = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    /// Two owners never have one file: the name has a digest of the whole path, and of the worker's
+    /// number.
+    fn path_of(&self, owner: &Owner) -> PathBuf {
+        let digest = blake3::hash(&owner.to_bytes()).to_hex();
+        let stem = owner
+            .app
+            .as_path()
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy();
         let readable: String = stem
             .chars()
             .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))

@@ -59,6 +59,29 @@ fn an_older_generation_that_saves_later_changes_nothing() {
 }
 
 #[test]
+fn each_worker_has_its_own_beside_the_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |worker| Owner {
+        app: app("/srv/libx.so"),
+        worker,
+    };
+    let owners = [None, Some(0), Some(1), Some(10)];
+    let store = StateStore::open(Some(dir.path())).unwrap();
+    for (at, worker) in owners.into_iter().enumerate() {
+        store
+            .put(of(worker), 7, &snapshot(1, &at.to_string()))
+            .unwrap();
+    }
+    drop(store);
+    let store = StateStore::open(Some(dir.path())).unwrap();
+    for (at, worker) in owners.into_iter().enumerate() {
+        let found = store.get(of(worker)).unwrap();
+        assert_eq!(found, Some(snapshot(1, &at.to_string())));
+    }
+    assert_eq!(store.get(of(Some(2))).unwrap(), None);
+}
+
+#[test]
 fn two_hosts_do_not_share_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     let first = StateStore::open(Some(dir.path())).unwrap();
@@ -105,7 +128,7 @@ fn a_damaged_file_is_never_half_read_and_is_set_aside() {
     let mut longer = whole.clone();
     longer.push(0);
     check(&longer, "hash");
-    let foreign = file::encode(&app("/srv/liby.so"), &snapshot(1, "x"));
+    let foreign = file::encode(&Owner::from(&app("/srv/liby.so")), &snapshot(1, "x"));
     check(&foreign, "another app's");
 }
 

@@ -20,11 +20,16 @@ use futures_util::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Wish, hand::Hand, muster::Muster};
+use super::{
+    Wish,
+    hand::{Asks, Hand},
+    keeper::Keeper,
+    muster::{AllHanded, Muster},
+};
 use crate::{
     channel::{Begin, Ready},
     config::GroupOptions,
-    generation,
+    generation::{self, States},
     id::{AppName, ArtifactPath, GroupName},
     loader::StopReason,
     reload::{LaunchError, Member},
@@ -45,6 +50,8 @@ pub(super) struct Plan {
     pub(super) wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps of the host have registered, as JSON.
     pub(super) registry: watch::Receiver<Arc<str>>,
+    /// Keeps what its workers save.
+    pub(super) keeper: Keeper,
     /// No two workers with the same number are there at the same time: an app must not be there
     /// twice.
     pub(super) alone: bool,
@@ -88,6 +95,12 @@ impl Plan {
         Some(self.options.startup_timeout).filter(|time| !time.is_zero())
     }
 
+    pub(super) fn name_of(&self, app: &ArtifactPath) -> Option<String> {
+        let mut members = self.members.iter();
+        let found = members.find(|member| member.path == *app);
+        found.map(|member| member.name.to_string())
+    }
+
     pub(super) fn path_of(&self, app: &str) -> Option<ArtifactPath> {
         let mut members = self.members.iter();
         let found = members.find(|member| member.name.as_str() == app);
@@ -114,6 +127,10 @@ pub(super) enum Command {
         app: AppName,
         name: String,
         reply: oneshot::Sender<Result<(), String>>,
+    },
+    SaveState {
+        app: AppName,
+        reply: oneshot::Sender<AllHanded>,
     },
     /// That worker is to go; its place stays empty.
     Vacate {
@@ -144,9 +161,13 @@ pub(super) fn next_serial() -> u64 {
 impl Crew {
     /// Starts all workers at the same time, and waits until each is ready. On an error nothing of
     /// them is left.
-    pub(super) async fn start(mut plan: Plan) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
+    pub(super) async fn start(
+        mut plan: Plan,
+        asks: &Asks,
+    ) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
         plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
-        let starting = (0..plan.size()).map(|number| Hand::start(&plan, number, next_serial()));
+        let starting =
+            (0..plan.size()).map(|number| Hand::start(&plan, number, next_serial(), asks));
         let hands = try_join_all(starting).await?;
         let (hands, ready): (Vec<_>, Vec<_>) = hands.into_iter().unzip();
         Ok((Self::employ(plan, hands), ready))
@@ -159,6 +180,7 @@ impl Crew {
     pub(super) async fn roll(
         mut plan: Plan,
         before: Vec<Arc<dyn generation::Crew>>,
+        asks: &Asks,
     ) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
         plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
         let last = before.iter().map(|crew| crew.size()).max().unwrap_or(0);
@@ -168,7 +190,7 @@ impl Crew {
         let mut ready = Vec::new();
         for number in 0..first {
             join_all(before.iter().map(|crew| crew.vacate(number))).await;
-            match Hand::start(&plan, number, next_serial()).await {
+            match Hand::start(&plan, number, next_serial(), asks).await {
                 Ok((hand, said)) => {
                     hands.push(hand);
                     ready.push(said);
@@ -287,6 +309,18 @@ impl generation::Crew for Crew {
 
     fn gone(&self) -> BoxFuture<'static, ()> {
         self.gone.clone().cancelled_owned().boxed()
+    }
+
+    fn save_state(&self, app: &AppName) -> BoxFuture<'static, Result<States, String>> {
+        let (reply, saved) = oneshot::channel();
+        let app = app.clone();
+        let _ = self.commands.send(Command::SaveState { app, reply });
+        async move {
+            saved
+                .await
+                .unwrap_or_else(|_| Err("its workers have ended".to_owned()))
+        }
+        .boxed()
     }
 
     fn run_schedule(&self, app: &AppName, name: &str) -> BoxFuture<'static, Result<(), String>> {

@@ -12,21 +12,26 @@ use std::{
 use rustix::process::Signal;
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+mod ready;
+
 use super::{crew::Plan, socket_of, spawn};
 use crate::{
-    channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender},
+    channel::{Order, Ready, Receiver, Report, Sender},
     loader::StopReason,
     process::child::Child,
-    reload::LaunchError,
+    reload::{LaunchError, StateAsk},
     workers::{Death, Worker},
 };
 
 /// How long a process that was killed may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
+
+/// Where workers that are being started ask for the state of those before.
+pub(super) type Asks = mpsc::UnboundedSender<StateAsk>;
 
 /// A worker that is ready: its process, and the way to it.
 pub(super) struct Hand {
@@ -82,6 +87,7 @@ impl Hand {
         plan: &Plan,
         number: u32,
         serial: u64,
+        asks: &Asks,
     ) -> Result<(Self, Vec<Ready>), LaunchError> {
         let socket = socket_of(&plan.dir, serial);
         let failed = |reason: String| LaunchError {
@@ -92,28 +98,7 @@ impl Hand {
         };
         let Begun { child, end } = begin(plan, number, &socket).await?;
 
-        let within = plan.startup_timeout();
-        let ready = async {
-            let (mut sender, mut receiver) = channel::open(end).await?;
-            // For when this is given up; what else ends it has more to say.
-            let mut owned = Owned::new(child.clone());
-            let begin = Begin {
-                number,
-                registry: plan.registry.borrow().to_string(),
-                ..plan.begin.clone()
-            };
-            let report = async {
-                sender.send(&Order::Begin(Box::new(begin))).await?;
-                receiver.next().await
-            };
-            let report = report.await;
-            owned.is_kept = true;
-            Ok::<_, ChannelError>((sender, receiver, report?))
-        };
-        let answer = match within {
-            Some(within) => timeout(within, ready).await.map_err(|_| within),
-            None => Ok(ready.await),
-        };
+        let answer = ready::begin(plan, number, end, &child, asks).await;
         let error = match answer {
             Ok(Ok((sender, receiver, Report::Ready(ready)))) => {
                 let pid = child.pid();
@@ -236,8 +221,8 @@ impl Hand {
                 }
             }
         };
-        // What it said last comes before its death.
-        while listening && let Ok(Ok(report)) = timeout_at(Instant::now(), receiver.next()).await {
+        // What it said last comes before its death; there is an end to it, since it is dead.
+        while listening && let Ok(Ok(report)) = timeout(GONE, receiver.next()).await {
             told(News::Said(report));
         }
         let _ = std::fs::remove_file(&worker.socket);

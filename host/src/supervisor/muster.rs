@@ -1,7 +1,7 @@
 //! The task that has a crew: it keeps the workers alive, and ends them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,6 +10,9 @@ mod calls;
 mod deaths;
 mod looks;
 mod room;
+mod states;
+
+pub(super) use states::AllHanded;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,19 +20,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use states::{Handing, Save};
+
 use super::{
     Wish,
     backoff::Backoff,
     calls::{Calls, Due},
     crew::{Command, Plan, next_serial},
-    hand::{Hand, News},
+    hand::{Asks, Hand, News},
+    keeper::Keeper,
     wear::{self, Wear},
 };
 use crate::{
     channel::{Order, Report},
     id::AppName,
     loader::StopReason,
-    reload::LaunchError,
+    reload::{LaunchError, StateAsk},
     workers::{Set, Worker},
 };
 
@@ -48,6 +54,16 @@ pub(super) struct Muster {
     calls: Calls,
     /// Scheduled calls that wait for a worker.
     put_off: Vec<Due>,
+    keeper: Keeper,
+    /// States that workers were told to save, by the number of the call.
+    saves: HashMap<u64, Save>,
+    next_save: u64,
+    /// Workers that have made way for who wants their state, by their serial numbers.
+    handing: HashMap<u64, Handing>,
+    /// Who waits for what one that ends will leave.
+    heirs: Vec<StateAsk>,
+    asks: Asks,
+    asked: mpsc::UnboundedReceiver<StateAsk>,
     events: mpsc::UnboundedSender<Event>,
     received: mpsc::UnboundedReceiver<Event>,
     /// Comes when no worker is to be started any more.
@@ -104,6 +120,8 @@ struct Living {
     ready: Instant,
     orders: mpsc::UnboundedSender<Order>,
     wear: Wear,
+    /// The same, as it was in the set before.
+    former: Vec<Arc<Worker>>,
     killed: CancellationToken,
 }
 
@@ -111,6 +129,10 @@ enum Event {
     News {
         serial: u64,
         news: News,
+    },
+    /// A worker that is to hand over its state has ended its requests.
+    Unheld {
+        serial: u64,
     },
     Started {
         number: u32,
@@ -121,8 +143,10 @@ enum Event {
 impl Muster {
     pub(super) fn new(plan: Plan, set: Set, hands: Vec<Hand>) -> Self {
         let (events, received) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::unbounded_channel();
         let apps = plan.members.iter().map(|it| it.name.clone()).collect();
         let places = (0..plan.size()).map(Place::empty).collect();
+        let keeper = plan.keeper.clone();
         let mut muster = Self {
             plan: Arc::new(plan),
             set,
@@ -131,6 +155,13 @@ impl Muster {
             ending: Vec::new(),
             calls: Calls::default(),
             put_off: Vec::new(),
+            keeper,
+            saves: HashMap::new(),
+            next_save: 0,
+            handing: HashMap::new(),
+            heirs: Vec::new(),
+            asks,
+            asked,
             events,
             received,
             over: CancellationToken::new(),
@@ -164,6 +195,7 @@ impl Muster {
                     None => self.stop(StopReason::Abandoned),
                 },
                 Some(event) = self.received.recv() => self.event(event),
+                Some(ask) = self.asked.recv() => self.state_asked(ask),
                 () = set.asked(), if !self.is_over() => self.wake(),
                 _ = looks.tick(), if !self.is_over() => self.look(),
                 Ok(()) = registry.changed(), if !self.is_over() => {
@@ -176,6 +208,9 @@ impl Muster {
                 break;
             }
         }
+        let (kept, all_kept) = oneshot::channel();
+        self.keeper.tell(kept);
+        let _ = all_kept.await;
         for waiting in self.waiting {
             let _ = waiting.send(());
         }
@@ -209,6 +244,7 @@ impl Muster {
             Command::RunSchedule { app, name, reply } => {
                 self.run_schedule(Due { app, name, reply });
             }
+            Command::SaveState { app, reply } => self.save_all(&app, reply),
             Command::Vacate { number, done } => self.vacate(number, done),
             Command::Refill => self.refill(),
         }
@@ -270,6 +306,7 @@ impl Muster {
                 serial,
                 news: News::Died(death),
             } => self.died(serial, death),
+            Event::Unheld { serial } => self.unheld(serial),
             Event::Started { number, result } => self.started(number, result),
         }
     }
@@ -295,8 +332,11 @@ impl Muster {
                 }
             }
             Report::Ending { reason } => self.leaves(serial, &reason),
-            // Each of these comes before it is ready, or is of no interest.
-            Report::Ready(_) | Report::Refused { .. } => {}
+            Report::SavedState { .. } | Report::StateLeft { .. } => {
+                self.state_said(serial, report);
+            }
+            // Each of these comes before it is ready.
+            Report::Ready(_) | Report::Refused { .. } | Report::StateWanted { .. } => {}
         }
     }
 
@@ -326,7 +366,7 @@ impl Muster {
     }
 
     fn begin(&mut self, number: u32, wait: Duration) {
-        let is_there = self.ending.iter().any(|it| it.worker.number == number);
+        let is_there = self.is_there(number);
         let Some(place) = self.places.iter_mut().find(|place| place.number == number) else {
             return;
         };
@@ -341,10 +381,11 @@ impl Muster {
             self.events.clone(),
             place.start.clone(),
         );
+        let asks = self.asks.clone();
         tokio::spawn(async move {
             let start = async {
                 tokio::time::sleep(wait).await;
-                Hand::start(&plan, number, next_serial()).await
+                Hand::start(&plan, number, next_serial(), &asks).await
             };
             // What was being started is killed when it is dropped.
             let result = match over.run_until_cancelled(start).await {
@@ -393,7 +434,12 @@ impl Muster {
                 self.set.open();
                 match before {
                     Some(before) => {
-                        self.set.replace(&before.worker, worker);
+                        if self.handing.remove(&before.serial).is_some() {
+                            // The one before has left it already.
+                            self.set.add(worker);
+                        } else {
+                            self.set.replace(&before.worker, worker);
+                        }
                         self.end(before, renewal.unwrap_or(StopReason::MaxAge));
                     }
                     None => self.set.add(worker),
@@ -410,6 +456,7 @@ impl Muster {
                     remedy = error.remedy,
                     "worker {number} did not become ready: {error}",
                 );
+                self.take_back(at);
                 let wait = self.places[at].backoff.died(None);
                 self.again(number, wait);
             }
@@ -435,6 +482,7 @@ impl Muster {
             ready: now,
             orders,
             wear: Wear::new(options, now),
+            former: Vec::new(),
             killed,
         }
     }

@@ -90,6 +90,12 @@ impl Worker {
         })
     }
 
+    /// The same process once more: it takes requests again after [`Worker::drain`].
+    #[must_use]
+    pub fn again(&self) -> Arc<Self> {
+        Self::new(self.number, self.pid, self.socket.clone())
+    }
+
     /// Tells workers of one run of the host apart, whatever their set.
     #[must_use]
     pub fn serial(&self) -> u64 {

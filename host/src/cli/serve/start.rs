@@ -97,7 +97,13 @@ pub(super) async fn start(
     let (tell_registry, registry) = watch::channel(Arc::from("[]"));
     let (wish, wished) = mpsc::unbounded_channel();
     let supervisor = (!config.groups.is_empty()).then(|| {
-        let supervisor = Supervisor::new(Arc::clone(config), Arc::clone(&staging), wish, registry);
+        let supervisor = Supervisor::new(
+            Arc::clone(config),
+            Arc::clone(&staging),
+            wish,
+            registry,
+            Arc::clone(&store),
+        );
         Arc::new(supervisor) as Arc<dyn Launcher>
     });
     let (mut reloader, handle) = Reloader::new(Parts {

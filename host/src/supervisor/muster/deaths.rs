@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Muster, Place};
+use super::{Living, Muster, Place};
 use crate::{
     supervisor::backoff::MOST,
     workers::{About, Death, Worker},
@@ -17,8 +17,7 @@ impl Muster {
             .position(|living| living.serial == serial)
         {
             let living = self.ending.swap_remove(at);
-            let held = living.worker.died(death.clone());
-            self.set.remove(&living.worker);
+            let held = self.bury(&living, &death);
             if held.is_empty() && death == Death::Exited(0) {
                 tracing::info!(
                     event = "worker-ended",
@@ -32,6 +31,7 @@ impl Muster {
             } else {
                 self.tell_of(&living.worker, &death, &held);
             }
+            self.bequeath(serial, living.worker.number, &death.to_string());
             return self.follow(living.worker.number);
         }
         let Some(at) = self.place_of(serial) else {
@@ -43,10 +43,24 @@ impl Muster {
         };
         let number = place.number;
         let wait = place.backoff.died(Some(living.ready));
-        let held = living.worker.died(death.clone());
+        let held = self.bury(&living, &death);
         self.tell_of(&living.worker, &death, &held);
-        self.set.remove(&living.worker);
-        self.again(number, wait);
+        self.bequeath(serial, number, &death.to_string());
+        let place = &mut self.places[at];
+        place.renewal = None;
+        if !place.starting {
+            self.again(number, wait);
+        }
+    }
+
+    /// What it held.
+    fn bury(&self, living: &Living, death: &Death) -> Vec<About> {
+        let mut held = Vec::new();
+        for worker in living.former.iter().chain([&living.worker]) {
+            held.extend(worker.died(death.clone()));
+            self.set.remove(worker);
+        }
+        held
     }
 
     fn tell_of(&self, worker: &Worker, death: &Death, held: &[About]) {

@@ -87,7 +87,8 @@ impl Muster {
             .vacating
             .extract_if(.., |(number, _)| !is_there(*number));
         for (_, done) in gone {
-            let _ = done.send(());
+            // Its successor may want what it has left.
+            self.keeper.tell(done);
         }
     }
 }
