@@ -89,8 +89,8 @@ struct Worker {
     reload_asked: mpsc::UnboundedReceiver<AppName>,
     restart_asked: mpsc::Receiver<AppName>,
     signals: Signals,
-    /// Removed when it ends.
-    _staging: Arc<StagingArea>,
+    /// Removes the worker's files when the last who has it drops it.
+    _removed_at_the_end: Arc<StagingArea>,
 }
 
 impl Worker {
@@ -218,11 +218,14 @@ impl Worker {
 
     fn obey(&self, order: Order) {
         match order {
-            Order::Announce { reason } => self.handle.announce_shutdown(reason),
+            Order::Announce { app, reason } => {
+                if let Some(path) = self.path_of(&app) {
+                    self.handle.announce_end_of(path, reason);
+                }
+            }
             Order::Leave { app } => {
-                let found = self.apps.iter().find(|(name, _)| name.as_str() == app);
-                if let Some((_, path)) = found {
-                    self.handle.remove(path.clone());
+                if let Some(path) = self.path_of(&app) {
+                    self.handle.remove(path);
                 }
             }
             Order::RunSchedule { call, app, name } => {
@@ -285,6 +288,11 @@ impl Worker {
         }
     }
 
+    fn path_of(&self, app: &str) -> Option<ArtifactPath> {
+        let found = self.apps.iter().find(|(name, _)| name.as_str() == app);
+        found.map(|(_, path)| path.clone())
+    }
+
     fn report(&self, report: Report) {
         // The supervisor's end is noticed where orders come.
         let _ = self.reports.send(report);
@@ -334,7 +342,7 @@ impl Loaded {
             reload_asked: self.reload_asked,
             restart_asked: self.restart_asked,
             signals: self.signals,
-            _staging: self.staging,
+            _removed_at_the_end: self.staging,
         }
     }
 }

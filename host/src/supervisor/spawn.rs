@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::crew::Plan;
 use crate::{
-    process::child::{Child, ChildSpec, Environment, Identity, Limits, Line, Sink},
+    process::child::{Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
     telemetry,
 };
@@ -47,11 +47,7 @@ pub(super) async fn spawn(
         environment: environment(plan),
         directory: options.home.clone(),
         descriptors: vec![channel, listener, log],
-        identity: identity.map(|identity| Identity {
-            uid: identity.uid,
-            gid: identity.gid,
-            groups: identity.groups,
-        }),
+        identity,
         umask: options.umask,
         nice: Some(options.nice).filter(|nice| *nice != 0),
         no_new_privs: options.no_new_privs,
