@@ -18,7 +18,8 @@
 //! | anything else | an error |
 //!
 //! That a worker has read nothing is known when hyper gives the request back, when HTTP/2 says so,
-//! or when the system says that what was written is unread (`process::has_unread`). What was taken
+//! or when the system says that what was written is unread (`process::has_unread`); in HTTP/2 only as
+//! long as nothing has come from the worker, since what answers to that is written behind the head. What was taken
 //! of the client's body by then is kept as long as it is small (`upload`).
 //!
 //! Once a response has begun, what breaks is an error of its body, so that the client's connection

@@ -321,6 +321,12 @@ impl Reloader {
             Event::Registry(reply) => drop(reply.send(self.registry.all())),
             Event::Status(reply) => drop(reply.send(self.status())),
             Event::Shutdown(Shutdown::Tell(reason)) => self.announce(reason),
+            Event::Shutdown(Shutdown::TellOne(path, reason)) => {
+                let slot = self.slots.get(&path);
+                if let Some(live) = slot.and_then(|slot| slot.live.as_ref()) {
+                    live.lease.shutdown(reason);
+                }
+            }
             Event::Shutdown(Shutdown::Retire { deadline, done }) => self.end(deadline, done),
         }
     }

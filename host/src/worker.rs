@@ -92,8 +92,8 @@ struct Worker {
     reload_asked: mpsc::UnboundedReceiver<AppName>,
     restart_asked: mpsc::Receiver<AppName>,
     signals: Signals,
-    /// Removed when it ends.
-    _staging: Arc<StagingArea>,
+    /// Removes the worker's files when the last who has it drops it.
+    _removed_at_the_end: Arc<StagingArea>,
 }
 
 impl Worker {
@@ -134,7 +134,7 @@ impl Worker {
                     reload_asked: loaded.reload_asked,
                     restart_asked: loaded.restart_asked,
                     signals: loaded.signals,
-                    _staging: loaded.staging,
+                    _removed_at_the_end: loaded.staging,
                 })
             }
             Err(NotLoaded::Refused(refused)) => {
@@ -260,11 +260,14 @@ impl Worker {
 
     fn obey(&self, order: Order) {
         match order {
-            Order::Announce { reason } => self.handle.announce_shutdown(reason),
+            Order::Announce { app, reason } => {
+                if let Some(path) = self.path_of(&app) {
+                    self.handle.announce_end_of(path, reason);
+                }
+            }
             Order::Leave { app } => {
-                let found = self.apps.iter().find(|(name, _)| name.as_str() == app);
-                if let Some((_, path)) = found {
-                    self.handle.remove(path.clone());
+                if let Some(path) = self.path_of(&app) {
+                    self.handle.remove(path);
                 }
             }
             Order::RunSchedule { call, app, name } => {
@@ -336,6 +339,11 @@ impl Worker {
             () = ended => ExitCode::Ok,
             () = deaf => ExitCode::NoHost,
         }
+    }
+
+    fn path_of(&self, app: &str) -> Option<ArtifactPath> {
+        let found = self.apps.iter().find(|(name, _)| name.as_str() == app);
+        found.map(|(_, path)| path.clone())
     }
 }
 

@@ -156,6 +156,31 @@ async fn a_worker_that_ends_itself_is_a_crash_of_that_worker_only() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_thread_is_blocked_is_killed_and_its_requests_are_named() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let mut args = vec!["--processes", "1"];
+    for option in ["hang-timeout=5s", "threads=1"] {
+        args.extend(["--group-option", option]);
+    }
+    let host = site.serve_library("probe", &args).await;
+    let mut connection = host.connect_http2().await;
+    let blocked = connection.start("/block?ms=3600000").await;
+    // By name: on a machine that is busy enough, one may hang without it.
+    let hangs = host.log.wait_for("a worker that hangs", |event| {
+        event.kind() == "worker-hangs" && event.text("requests").contains("GET /block")
+    });
+    let hangs = hangs.await;
+    let died = host.log.wait_for("its death", |event| {
+        event.kind() == "worker-died" && event.number("pid") == hangs.number("pid")
+    });
+    assert_eq!(died.await.text("death"), "was ended by signal 9");
+    // No other worker gets what has killed one.
+    assert_eq!(blocked.answer().await.unwrap().status, 502);
+    assert_eq!(host.get("/").await, "version 1\n");
+}
+
+#[tokio::test]
 async fn workers_that_die_at_their_start_are_given_up_until_another_artifact_comes() {
     let site = Site::new();
     let path = site.install("probe", &artifacts::probe(1));

@@ -21,8 +21,10 @@ pub enum Order {
     Begin(Box<Begin>),
     /// What all apps have registered from now on: a JSON list.
     Registry(String),
-    /// Tell your apps that draining has begun. Requests still come.
+    /// Tell an app that draining has begun. Requests still come.
     Announce {
+        /// Its name.
+        app: String,
         /// Why.
         reason: StopReason,
     },

@@ -42,7 +42,6 @@ use tokio::{net::unix::pipe, sync::watch as channel};
 
 pub use death::Death;
 pub use error::{SpawnError, Step};
-pub use identity::{Identity, IdentityError};
 pub use output::{KEPT_LINES, LONGEST_LINE, Line, Sink, Stream};
 pub use reaper::{adopts_orphans, reap_orphans};
 pub use spec::{Cgroup, ChildSpec, Environment, Limits, Program};

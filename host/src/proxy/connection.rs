@@ -168,9 +168,12 @@ impl Connection {
         let is_unread = was_given_back
             || match self.sender {
                 Sender::Http1(_) => self.wire.is_unread(upload.is_untouched()),
-                // Not told by the number of bytes: a worker's server reads as it likes.
+                // Not told by the number of bytes: a worker's server reads as it likes. And once
+                // something has come, what is unread may be an answer to that (of settings, say)
+                // behind a head that was read.
                 Sender::Http2(_) => {
-                    is_refusal(&error) || upload.is_untouched() && self.wire.is_unread(true)
+                    let is_head_last = upload.is_untouched() && self.wire.is_silent();
+                    is_refusal(&error) || is_head_last && self.wire.is_unread(true)
                 }
             };
         Lost {

@@ -145,6 +145,8 @@ pub(super) enum Event {
 pub(super) enum Shutdown {
     /// Tell the apps that draining has begun, and why; requests still reach them.
     Tell(StopReason),
+    /// The same for one.
+    TellOne(ArtifactPath, StopReason),
     /// Retire all generations, and cut at that time what is left.
     Retire {
         deadline: Instant,
@@ -160,6 +162,13 @@ impl Handle {
     /// Tells all apps that the host is about to end, for that reason.
     pub fn announce_shutdown(&self, reason: StopReason) {
         let _ = self.0.send(Event::Shutdown(Shutdown::Tell(reason)));
+    }
+
+    /// Tells an app that it is about to be stopped, for that reason.
+    pub fn announce_end_of(&self, path: ArtifactPath, reason: StopReason) {
+        let _ = self
+            .0
+            .send(Event::Shutdown(Shutdown::TellOne(path, reason)));
     }
 
     /// Stops all apps, and cuts at `deadline` what they still do; returns when all are stopped.

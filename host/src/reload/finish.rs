@@ -367,7 +367,10 @@ impl Reloader {
             remedy: remedy.clone(),
         });
         slot.refusal = Some(Refusal { reason, remedy });
-        error.log(path, slot.name(), slot.live_generation());
+        // A superior is told, and says it for all of its workers.
+        if self.superior.is_none() {
+            error.log(path, slot.name(), slot.live_generation());
+        }
     }
 
     /// What has been loaded, and will not serve.

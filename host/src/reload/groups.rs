@@ -141,12 +141,6 @@ impl Reloader {
     }
 
     fn start_crew(&mut self, name: GroupName, requests: Vec<Waiting>) {
-        let Some(groups) = &mut self.groups else {
-            return;
-        };
-        let Some(group) = groups.groups.get_mut(&name) else {
-            return;
-        };
         let mut members = Vec::new();
         for (path, slot) in &mut self.slots {
             let request = requests.iter().find(|request| request.path == *path);

@@ -117,7 +117,10 @@ impl Drop for Plan {
 /// What those who have a crew want of it.
 #[derive(Debug)]
 pub(super) enum Command {
-    Announce(StopReason),
+    Announce {
+        app: AppName,
+        reason: StopReason,
+    },
     Leave {
         app: AppName,
         reason: StopReason,
@@ -275,7 +278,8 @@ impl generation::Crew for Crew {
         if !matches!(reason, StopReason::HostShutdown | StopReason::Restart) {
             self.set.turn_back(app);
         }
-        let _ = self.commands.send(Command::Announce(reason));
+        let app = app.clone();
+        let _ = self.commands.send(Command::Announce { app, reason });
     }
 
     fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()> {

@@ -164,7 +164,7 @@ impl Hand {
         mut orders: mpsc::UnboundedReceiver<Order>,
         told: impl Fn(News),
         killed: CancellationToken,
-        shutdown_timeout: Duration,
+        plan: &Plan,
     ) {
         let Self {
             worker,
@@ -200,7 +200,7 @@ impl Hand {
                         drain_ms: Some(0),
                     });
                     if let Order::Stop { drain_ms, .. } = &order {
-                        deadline = within(*drain_ms, shutdown_timeout);
+                        deadline = within(*drain_ms, plan.options.shutdown_timeout);
                     }
                     // Not sent in a select: a message sent in part would be the last.
                     if sender.send(&order).await.is_err() {
@@ -210,6 +210,7 @@ impl Hand {
                 () = until(deadline) => {
                     tracing::warn!(
                         event = "worker-killed",
+                        group = plan.group.as_str(),
                         worker = worker.number,
                         pid = worker.pid,
                         "worker {} (pid {}) did not end in time, and is killed",

@@ -227,7 +227,10 @@ impl Muster {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Announce(reason) => self.tell_all(&Order::Announce { reason }),
+            Command::Announce { app, reason } => {
+                let app = app.to_string();
+                self.tell_all(&Order::Announce { app, reason });
+            }
             Command::Leave { app, reason, done } => {
                 self.apps.remove(&app);
                 if self.apps.is_empty() {
@@ -474,7 +477,8 @@ impl Muster {
         };
         let killed = CancellationToken::new();
         let options = &self.plan.options;
-        tokio::spawn(hand.run(ordered, told, killed.clone(), options.shutdown_timeout));
+        let (plan, is_killed) = (Arc::clone(&self.plan), killed.clone());
+        tokio::spawn(async move { hand.run(ordered, told, is_killed, &plan).await });
         let now = Instant::now();
         Living {
             serial,

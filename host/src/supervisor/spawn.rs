@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::crew::Plan;
 use crate::{
-    process::child::{Child, ChildSpec, Environment, Identity, Limits, Line, Sink},
+    process::child::{Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
     telemetry,
 };
@@ -44,21 +44,10 @@ pub(super) async fn spawn(
     let spec = ChildSpec {
         name: Some(format!("{} worker {number}", plan.title()).into()),
         args: arguments(),
-        environment: Environment {
-            inherit: true,
-            set: options
-                .environment
-                .iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        },
+        environment: environment(plan),
         directory: options.home.clone(),
         descriptors: vec![channel, listener, log],
-        identity: identity.map(|identity| Identity {
-            uid: identity.uid,
-            gid: identity.gid,
-            groups: identity.groups,
-        }),
+        identity,
         umask: options.umask,
         nice: Some(options.nice).filter(|nice| *nice != 0),
         no_new_privs: options.no_new_privs,
@@ -83,6 +72,24 @@ pub(super) async fn spawn(
             "start the host with the rights that the group's options need, or change these";
         failed(error.to_string(), remedy)
     })
+}
+
+/// The variables that it has besides those of the host, or in their place.
+fn environment(plan: &Plan) -> Environment {
+    /// The allocator would set a gigabyte aside and have all of it count as in use, touched or not.
+    const ARENAS: (&str, &str) = ("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+    let own = [ARENAS].into_iter();
+    let own = own.filter(|(name, _)| std::env::var_os(name).is_none());
+    let said = plan.options.environment.iter();
+    let said = said.map(|(name, value)| (name.as_str(), value.as_str()));
+    Environment {
+        inherit: true,
+        // Of two with one name the later counts.
+        set: own
+            .chain(said)
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+    }
 }
 
 /// What stands behind its name: the descriptors, in the order of `descriptors`, and how to log.

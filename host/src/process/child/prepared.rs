@@ -24,8 +24,10 @@ use rustix::{
 use super::{
     cgroup::Made,
     error::{SpawnError, Step},
+    identity::is_this,
     spec::{ChildSpec, Environment, Limits, Program},
 };
+use crate::config::Identity;
 
 /// A list of texts, ended by null.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Prepared {
             .map(|dir| text("the directory", dir.as_os_str()));
         let mut descriptors = Vec::from(standard);
         descriptors.extend(spec.descriptors);
-        let this = spec.identity.as_ref().map(super::Identity::is_this);
+        let this = spec.identity.as_ref().map(is_this);
         let this = this.transpose().map_err(|source| SpawnError::Refused {
             step: Step::Open,
             action: "be started: which user this process runs as is not known".to_owned(),
@@ -230,7 +232,7 @@ fn variables(environment: Environment) -> Result<Vec<CString>, SpawnError> {
     pairs.collect()
 }
 
-fn other_user(identity: super::Identity) -> Result<Other, SpawnError> {
+fn other_user(identity: Identity) -> Result<Other, SpawnError> {
     let all = [identity.uid, identity.gid].into_iter();
     if all
         .chain(identity.groups.iter().copied())

@@ -4,7 +4,8 @@ use std::{ffi::OsString, os::fd::OwnedFd, path::PathBuf};
 
 use rustix::process::Signal;
 
-use super::{identity::Identity, output::Sink};
+use super::output::Sink;
+use crate::config::Identity;
 
 /// A child process to be started, with [`ChildSpec::spawn`](super::Child).
 ///

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::*;
+use crate::config::Identity;
 
 mod deaths;
 mod identities;

@@ -7,7 +7,10 @@ use std::{
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::{io::AsyncWriteExt as _, net::UnixListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+};
 
 use super::rig::*;
 use crate::workers::{Death, Set, Worker};
@@ -246,6 +249,49 @@ fn a_request_that_a_dead_worker_has_not_read_is_done_by_another() {
         assert_eq!(collect(response.into_body()).await.unwrap().0, "x");
         let response = unread(true, empty(), |deaf| deaf.open.get() == 1).await;
         assert_eq!(response.status(), StatusCode::OK);
+    });
+}
+
+/// As a worker whose HTTP thread is blocked by the first request: it has read the head, and what its
+/// own settings are acknowledged with stays unread.
+async fn blocked(mut stream: UnixStream) {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    stream.read_exact(&mut [0; PREFACE]).await.unwrap();
+    let mut head = [0; 9];
+    while head[3] != HEADERS {
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut rest = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut rest).await.unwrap();
+    }
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&settings).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_request_of_http2_whose_head_was_read_kills_one_worker_only() {
+    run(async {
+        let server = Server::accept(1, blocked);
+        let other = ok(2);
+        let (set, busy) = first_of(&server, &other);
+        let front = Front::new(&set);
+        let sending = tokio::task::spawn_local(async move {
+            let request = request2(Method::GET, "/", empty());
+            front.http2().await.send_request(request).await.unwrap()
+        });
+        until(|| server.open.get() == 1).await;
+        // The settings are acknowledged.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        server.kill().await;
+        assert_eq!(server.worker.died(Death::Killed(9)).len(), 1);
+        let response = sending.await.unwrap();
+        assert_eq!(code(&response), "worker-died");
+        assert_eq!(other.connections.get(), 0);
+        drop(busy);
     });
 }
 

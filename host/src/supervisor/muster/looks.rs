@@ -38,17 +38,22 @@ impl Muster {
                 }
                 Due::Sleep => self.send_to_sleep(at),
                 Due::Hangs => {
+                    let held = worker.held();
+                    let requests: Vec<String> = held.iter().map(ToString::to_string).collect();
                     tracing::error!(
                         event = "worker-hangs",
                         group = self.plan.group.as_str(),
                         worker = number,
                         pid = worker.pid,
+                        held = held.len(),
+                        requests = requests.join("; "),
                         remedy = "a handler blocks its HTTP thread: use \
                                   tokio::task::spawn_blocking for work that blocks",
                         "worker {number} (pid {}): an HTTP thread did not turn for {:?}; it is \
-                         killed",
+                         killed, with {} requests",
                         worker.pid,
                         self.plan.options.hang_timeout,
+                        held.len(),
                     );
                     living.killed.cancel();
                 }
