@@ -174,7 +174,7 @@ async fn a_worker_whose_thread_is_blocked_is_killed_and_its_requests_are_named()
     let died = host.log.wait_for("its death", |event| {
         event.kind() == "worker-died" && event.number("pid") == hangs.number("pid")
     });
-    assert_eq!(died.await.text("death"), "was ended by signal 9");
+    assert_eq!(died.await.text("death"), "was ended by signal 9 (SIGKILL)");
     // No other worker gets what has killed one.
     assert_eq!(blocked.answer().await.unwrap().status, 502);
     assert_eq!(host.get("/").await, "version 1\n");

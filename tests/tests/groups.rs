@@ -113,6 +113,26 @@ async fn an_artifact_that_is_not_there_does_not_hold_up_those_that_are() {
 }
 
 #[tokio::test]
+async fn two_apps_of_one_name_are_not_in_one_group_and_the_first_serves() {
+    let site = Site::new();
+    let one = site.install("one", &artifacts::probe(1));
+    let two = site.install("two", &artifacts::probe(2));
+    let sources = [(&one, "/one"), (&two, "/two")];
+    let sources = sources.map(|(path, mount)| format!("{}={mount}", path.display()));
+    let host = site
+        .serve(&[&sources[0], &sources[1], "--processes", "2"])
+        .await;
+    let refused = host.event("refused").await;
+    assert_eq!(refused.text("path"), two.to_str().unwrap());
+    assert!(refused.text("reason").contains(one.to_str().unwrap()));
+    assert!(refused.text("remedy").contains("another name"), "{refused}");
+    assert_eq!(host.get("/one/").await, "version 1\n");
+    artifacts::probe(3).install(&one);
+    host.serving(APP, 2).await;
+    assert_eq!(host.get("/one/").await, "version 3\n");
+}
+
+#[tokio::test]
 async fn a_neighbour_in_the_group_loses_nothing() {
     let site = Site::new();
     let path = site.install("probe", &artifacts::probe(1));

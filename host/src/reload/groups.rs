@@ -27,6 +27,7 @@ use crate::{
 };
 use rolling::fill;
 
+mod compatible;
 mod handing;
 mod rolling;
 
@@ -212,38 +213,6 @@ impl Reloader {
             };
             let _ = sender.send(Event::Launched(Box::new(launch)));
         });
-    }
-
-    /// Takes out the loads that one crew can have all of: of two apps that want one mount, the
-    /// first. The other one stays, for when it is known whether the first has got it; one that wants
-    /// what an app has that serves is refused, and comes second.
-    fn compatible(&mut self, name: &GroupName) -> (Vec<Waiting>, Vec<Waiting>) {
-        let group = self.groups.as_mut();
-        let group = group.and_then(|groups| groups.groups.get_mut(name));
-        let Some(group) = group else {
-            return Default::default();
-        };
-        let mut enlisted = std::mem::take(&mut group.enlisted);
-        // As in the host itself: the order of the command line, then that of their coming.
-        enlisted.sort_by_key(|waiting| {
-            let first = self.first.as_ref();
-            let place = first.and_then(|first| first.place(&waiting.path));
-            place.unwrap_or(usize::MAX)
-        });
-        let mut requests: Vec<Waiting> = Vec::new();
-        let mut refused = Vec::new();
-        for mut waiting in enlisted {
-            let mount = &waiting.enlisted.app.mount;
-            if let Err(taken) = self.router.check(mount, &waiting.path) {
-                waiting.attempt.result = Err(ReloadError::Mount(taken));
-                refused.push(waiting);
-            } else if requests.iter().any(|it| it.enlisted.app.mount == *mount) {
-                group.enlisted.push(waiting);
-            } else {
-                requests.push(waiting);
-            }
-        }
-        (requests, refused)
     }
 
     /// A crew is ready, or is not to be.
