@@ -22,6 +22,7 @@ mod calls;
 mod crew;
 mod hand;
 mod keeper;
+mod log;
 mod muster;
 mod sizes;
 mod spawn;

@@ -7,6 +7,7 @@ use crate::{
     exit_code::ExitCode,
     process::child::{adopts_orphans, reap_orphans},
     supervisor::{Change, Sizes},
+    telemetry,
 };
 
 /// `SIGTTIN` and `SIGTTOU`, which the terminal sends to whoever reads or writes in its background; a
@@ -20,10 +21,14 @@ const FEWER: (SignalKind, &str) = (
     "SIGTTOU",
 );
 
+/// What a program that rotates logs sends.
+const REOPEN: (SignalKind, &str) = (SignalKind::user_defined1(), "SIGUSR1");
+
 /// The signals, as they come.
 pub(super) struct Asides {
     more: Signal,
     fewer: Signal,
+    reopen: Signal,
     sizes: Sizes,
 }
 
@@ -38,6 +43,7 @@ impl Asides {
         Ok(Self {
             more: listen(MORE)?,
             fewer: listen(FEWER)?,
+            reopen: listen(REOPEN)?,
             sizes,
         })
     }
@@ -58,8 +64,32 @@ impl Asides {
         loop {
             tokio::select! {
                 _ = self.more.recv() => self.sizes.change(Change::More, MORE.1),
+                _ = self.reopen.recv() => reopen(),
                 _ = self.fewer.recv() => self.sizes.change(Change::Fewer, FEWER.1),
             }
         }
+    }
+}
+
+/// The log goes on in a new file.
+fn reopen() {
+    match telemetry::reopen() {
+        Ok(Some(path)) => tracing::info!(
+            event = "log-reopened",
+            path = %path.display(),
+            "SIGUSR1: the log goes on in {}",
+            path.display(),
+        ),
+        Ok(None) => tracing::warn!(
+            event = "log-not-reopened",
+            remedy = "have the log go to a file (--log-file)",
+            "SIGUSR1: the log goes to standard error",
+        ),
+        Err(error) => tracing::error!(
+            event = "log-not-reopened",
+            reason = %error,
+            remedy = error.remedy(),
+            "SIGUSR1: {error}; the log goes on in the file before",
+        ),
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     server::{Heirloom, Listeners, Server},
     state::StateStore,
     supervisor::{self, Sizes, Supervisor},
+    telemetry,
     watcher::Watcher,
 };
 
@@ -46,6 +47,9 @@ pub(super) async fn start(
     program: &Program,
     first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
 ) -> Result<Ended, ExitCode> {
+    if let Some(path) = &config.log_file {
+        telemetry::log_to(path).map_err(|error| cannot_start(&error, error.remedy()))?;
+    }
     let signals = Signals::new()?;
     process::remember_signals();
     if let Some(reason) = process::unloading_is_off() {
