@@ -51,6 +51,8 @@ pub struct Config {
     pub apps: BTreeMap<AppName, AppConfig>,
     /// The process groups, by name; each that an app names is among them.
     pub groups: BTreeMap<GroupName, GroupOptions>,
+    /// Where the log goes to; `None`: to standard error.
+    pub log_file: Option<PathBuf>,
     /// Where the state that apps hand over is kept across restarts of the host; `None`: it is not.
     pub state_dir: Option<PathBuf>,
     /// Where commands reach this host; `None`: nowhere.

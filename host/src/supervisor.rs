@@ -22,7 +22,9 @@ mod calls;
 mod crew;
 mod hand;
 mod keeper;
+mod log;
 mod muster;
+mod sizes;
 mod spawn;
 mod wear;
 
@@ -36,6 +38,8 @@ use crate::{
 };
 use crew::{Crew, Plan};
 use keeper::Keeper;
+
+pub use sizes::{Change, Sizes};
 
 /// What an app in a worker wants of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +59,15 @@ pub struct Supervisor {
     /// What all apps have registered, as JSON.
     registry: watch::Receiver<Arc<str>>,
     store: Arc<StateStore>,
+    sizes: Sizes,
     /// Numbers crews.
     next: AtomicU64,
 }
 
 impl Supervisor {
     /// One for the groups of that configuration. Sockets are made in the staging area; what apps
-    /// wish goes to `wishes`, `registry` says in JSON what all apps have registered, and `store` keeps
-    /// the state of each worker's.
+    /// wish goes to `wishes`, `registry` says in JSON what all apps have registered, `store` keeps
+    /// the state of each worker's, and `sizes` says how many workers groups are to have.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
@@ -70,6 +75,7 @@ impl Supervisor {
         wishes: mpsc::UnboundedSender<Wish>,
         registry: watch::Receiver<Arc<str>>,
         store: Arc<StateStore>,
+        sizes: Sizes,
     ) -> Self {
         Self {
             config,
@@ -77,6 +83,7 @@ impl Supervisor {
             wishes,
             registry,
             store,
+            sizes,
             next: AtomicU64::new(1),
         }
     }
@@ -87,6 +94,7 @@ impl Supervisor {
         let dir = self.staging.path().join(format!("crew-{crew}"));
         Plan {
             group: group.clone(),
+            size: self.sizes.of(group, options.processes),
             begin: self.begin(group, &options, &members, &dir),
             dir,
             options,

@@ -5,8 +5,8 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
-    sync::OnceLock,
+    io::Write,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use tracing_subscriber::{
@@ -16,10 +16,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+mod file;
 mod layer;
 mod record;
 mod text;
 
+pub use file::{LogFileError, is_to_file, log_to, reopen, write_lines};
 pub use record::{Level, Record, Value};
 
 /// How the log is written.
@@ -48,7 +50,7 @@ static OPTIONS: OnceLock<Options> = OnceLock::new();
 /// Where a worker's log goes, and what each of its lines says of the worker.
 #[derive(Debug)]
 struct Outpost {
-    log: File,
+    log: Mutex<File>,
     is: OnceLock<[(&'static str, Value); 3]>,
 }
 
@@ -58,7 +60,7 @@ static OUTPOST: OnceLock<Outpost> = OnceLock::new();
 /// matter of course is the supervisor's to tell; here it is a detail.
 pub fn install_in_worker(options: Options, log: File) {
     let outpost = Outpost {
-        log,
+        log: Mutex::new(log),
         is: OnceLock::new(),
     };
     if OUTPOST.set(outpost).is_ok() {
@@ -141,14 +143,16 @@ pub fn write(record: &Record) {
     });
     let record = named.as_ref().unwrap_or(record);
     let mut line = match options.format {
-        Format::Text => text::line(record, options.colour),
+        Format::Text => text::line(record, options.colour && !is_to_file()),
         Format::Json => record.to_json(),
     };
     line.push('\n');
     // One write a line, so that lines of several threads do not mix. A log that cannot be written
     // must not stop the host.
-    let _ = match outpost {
-        Some(Outpost { log, .. }) => (&*log).write_all(line.as_bytes()),
-        None => io::stderr().write_all(line.as_bytes()),
+    let Some(Outpost { log, .. }) = outpost else {
+        return write_lines(line.as_bytes());
     };
+    // A pipe takes a long line in pieces.
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = log.write_all(line.as_bytes());
 }

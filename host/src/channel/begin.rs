@@ -127,6 +127,7 @@ impl Begin {
             defaults: AppOptions::default(),
             apps,
             groups: BTreeMap::new(),
+            log_file: None,
             state_dir: None,
             control: None,
         };

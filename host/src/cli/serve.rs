@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
+mod asides;
 mod estate;
 mod options;
 mod program;

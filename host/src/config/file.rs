@@ -46,6 +46,8 @@ pub struct ConfigFile {
     pub threads: Option<NonZeroUsize>,
     /// `server.staging-dir`
     pub staging_dir: Option<PathBuf>,
+    /// `server.log-file`
+    pub log_file: Option<PathBuf>,
     /// `server.state-dir`
     pub state_dir: Option<PathBuf>,
     /// `server.control`: a path, or `none`.
@@ -74,7 +76,14 @@ pub struct FileApp {
 }
 
 const TABLES: &[&str] = &["server", "plugins", "defaults", "apps", "groups"];
-const SERVER: &[&str] = &["listen", "threads", "staging-dir", "state-dir", "control"];
+const SERVER: &[&str] = &[
+    "listen",
+    "threads",
+    "staging-dir",
+    "state-dir",
+    "log-file",
+    "control",
+];
 const PLUGINS: &[&str] = &["dirs"];
 /// What an app has besides [`KEYS`].
 const APP: &[&str] = &["path", "mount", "settings"];
@@ -214,6 +223,7 @@ impl Reader<'_, '_> {
             }
             "threads" => self.file.threads = Some(some(key, &value)?),
             "staging-dir" => self.file.staging_dir = Some(self.path(key, &value)?),
+            "log-file" => self.file.log_file = Some(self.path(key, &value)?),
             "state-dir" => self.file.state_dir = Some(self.path(key, &value)?),
             _ => {
                 self.file.control = Some(match value.as_str() {

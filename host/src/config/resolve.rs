@@ -32,6 +32,8 @@ pub struct Overrides {
     pub threads: Option<NonZeroUsize>,
     /// Where private copies are made.
     pub staging_dir: Option<PathBuf>,
+    /// Where the log goes to.
+    pub log_file: Option<PathBuf>,
     /// Where apps' state is kept.
     pub state_dir: Option<PathBuf>,
     /// Where commands reach the host; `none`: nowhere.
@@ -145,6 +147,7 @@ impl Config {
             threads: given.threads.or(file.threads).unwrap_or_else(cores),
             sources,
             staging_dir: given.staging_dir.or(file.staging_dir),
+            log_file: given.log_file.or(file.log_file),
             state_dir: given.state_dir.or(file.state_dir),
             defaults,
             apps,

@@ -125,13 +125,14 @@ pub(super) fn ignored() -> Vec<c_int> {
 pub(super) struct Undo(Vec<(c_int, libc::sigaction)>);
 
 /// Handlers end with the image, but what is ignored stays so: all but `ignored` have their default
-/// in the next image. Only SIGUSR2 is ignored until that one waits for it, since it means what is
-/// being done, and would end the process.
+/// in the next image. Only those are ignored until that one waits for them that mean what is being
+/// done, or little, and would end or stop the process.
 pub(super) fn prepare_for_exec(ignored: &[c_int]) -> Undo {
     let mut undo = Undo(Vec::new());
     for signal in 1..=libc::SIGRTMAX() {
         let Some(now) = look(signal) else { continue };
-        let ignore = signal == libc::SIGUSR2 || ignored.contains(&signal);
+        let is_the_hosts = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU];
+        let ignore = is_the_hosts.contains(&signal) || ignored.contains(&signal);
         let action = match (now.sa_sigaction == libc::SIG_IGN, ignore) {
             (true, false) => libc::SIG_DFL,
             (false, true) => libc::SIG_IGN,

@@ -52,6 +52,8 @@ pub(super) struct Plan {
     pub(super) registry: watch::Receiver<Arc<str>>,
     /// Keeps what its workers save.
     pub(super) keeper: Keeper,
+    /// How many workers there are to be.
+    pub(super) size: watch::Receiver<u32>,
     /// No two workers with the same number are there at the same time: an app must not be there
     /// twice.
     pub(super) alone: bool,
@@ -87,7 +89,7 @@ impl Plan {
 
     /// How many workers it is to have.
     pub(super) fn size(&self) -> u32 {
-        u32::try_from(self.options.processes.get()).unwrap_or(u32::MAX)
+        *self.size.borrow()
     }
 
     /// `None`: any time.
@@ -148,7 +150,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Crew {
     set: Set,
-    size: u32,
+    size: watch::Receiver<u32>,
     commands: mpsc::UnboundedSender<Command>,
     gone: CancellationToken,
     connect_timeout: Duration,
@@ -169,11 +171,11 @@ impl Crew {
         asks: &Asks,
     ) -> Result<(Self, Vec<Vec<Ready>>), LaunchError> {
         plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
-        let starting =
-            (0..plan.size()).map(|number| Hand::start(&plan, number, next_serial(), asks));
+        let size = plan.size();
+        let starting = (0..size).map(|number| Hand::start(&plan, number, next_serial(), asks));
         let hands = try_join_all(starting).await?;
         let (hands, ready): (Vec<_>, Vec<_>) = hands.into_iter().unzip();
-        Ok((Self::employ(plan, hands), ready))
+        Ok((Self::employ(plan, size, hands), ready))
     }
 
     /// The same in the place of crews that have an app which must not be there twice: one worker
@@ -188,7 +190,8 @@ impl Crew {
         plan.make_dir().map_err(|error| no_dir(&plan, &error))?;
         let last = before.iter().map(|crew| crew.size()).max().unwrap_or(0);
         // One that is the only one makes room, too: requests wait meanwhile.
-        let first = last.saturating_sub(1).max(1).min(plan.size());
+        let size = plan.size();
+        let first = last.saturating_sub(1).max(1).min(size);
         let mut hands = Vec::new();
         let mut ready = Vec::new();
         for number in 0..first {
@@ -205,7 +208,7 @@ impl Crew {
                 }
             }
         }
-        let crew = Self::employ(plan, hands);
+        let crew = Self::employ(plan, size, hands);
         let commands = crew.commands.downgrade();
         tokio::spawn(async move {
             let gone = before.iter().map(|crew| crew.gone()).collect::<Vec<_>>();
@@ -218,8 +221,8 @@ impl Crew {
         Ok((crew, ready))
     }
 
-    /// A crew of those who are ready. The other places are empty.
-    fn employ(plan: Plan, hands: Vec<Hand>) -> Self {
+    /// A crew of so many places, of those who are ready. The other places are empty.
+    fn employ(plan: Plan, places: u32, hands: Vec<Hand>) -> Self {
         let patience = Patience {
             // 0 is any number.
             queue: match plan.options.queue {
@@ -233,9 +236,9 @@ impl Crew {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (connect_timeout, request_timeout) =
             (plan.options.connect_timeout, plan.options.request_timeout);
-        let size = plan.size();
+        let size = plan.size.clone();
         let gone = CancellationToken::new();
-        let muster = Muster::new(plan, set.clone(), hands);
+        let muster = Muster::new(plan, set.clone(), places, hands);
         let ended = gone.clone().drop_guard();
         tokio::spawn(async move {
             muster.run(commanded).await;
@@ -294,7 +297,7 @@ impl generation::Crew for Crew {
     }
 
     fn size(&self) -> u32 {
-        self.size
+        *self.size.borrow()
     }
 
     fn vacate(&self, number: u32) -> BoxFuture<'static, ()> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 mod ready;
 
-use super::{crew::Plan, socket_of, spawn};
+use super::{crew::Plan, log::Log, socket_of, spawn};
 use crate::{
     channel::{Order, Ready, Receiver, Report, Sender},
     loader::StopReason,
@@ -38,6 +38,7 @@ pub(super) struct Hand {
     pub(super) worker: Arc<Worker>,
     // Before the channel: see there.
     child: Owned,
+    log: Log,
     sender: Sender<Order>,
     receiver: Receiver<Report>,
 }
@@ -96,7 +97,7 @@ impl Hand {
             remedy: "raise the limits of processes and open files; the system's words are above"
                 .to_owned(),
         };
-        let Begun { child, end } = begin(plan, number, &socket).await?;
+        let Begun { child, log, end } = begin(plan, number, &socket).await?;
 
         let answer = ready::begin(plan, number, end, &child, asks).await;
         let error = match answer {
@@ -105,6 +106,7 @@ impl Hand {
                 let hand = Self {
                     worker: Worker::new(number, pid, socket),
                     child: Owned::new(child),
+                    log,
                     sender,
                     receiver,
                 };
@@ -147,6 +149,7 @@ impl Hand {
             },
         };
         kill(&child).await;
+        log.end().await;
         let _ = std::fs::remove_file(socket_of(&plan.dir, serial));
         Err(error)
     }
@@ -169,6 +172,7 @@ impl Hand {
         let Self {
             worker,
             child,
+            log,
             mut sender,
             mut receiver,
         } = self;
@@ -226,6 +230,7 @@ impl Hand {
         while listening && let Ok(Ok(report)) = timeout(GONE, receiver.next()).await {
             told(News::Said(report));
         }
+        log.end().await;
         let _ = std::fs::remove_file(&worker.socket);
         told(News::Died(status.into()));
     }
@@ -245,6 +250,7 @@ fn within(drain_ms: Option<u64>, shutdown_timeout: Duration) -> Option<Instant> 
 /// A process that has been started.
 struct Begun {
     child: Child,
+    log: Log,
     end: StdUnixStream,
 }
 
@@ -256,8 +262,12 @@ async fn begin(plan: &Plan, number: u32, socket: &Path) -> Result<Begun, LaunchE
                  short: a socket's may have 107 bytes"
             .to_owned(),
     })?;
-    let child = spawn::spawn(plan, number, theirs.into(), listener.into()).await?;
-    Ok(Begun { child, end: ours })
+    let (child, log) = spawn::spawn(plan, number, theirs.into(), listener.into()).await?;
+    Ok(Begun {
+        child,
+        log,
+        end: ours,
+    })
 }
 
 /// Both ends of a channel, and the socket that the worker is to listen on.

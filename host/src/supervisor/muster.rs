@@ -10,6 +10,7 @@ mod calls;
 mod deaths;
 mod looks;
 mod room;
+mod size;
 mod states;
 
 pub(super) use states::AllHanded;
@@ -49,6 +50,8 @@ pub(super) struct Muster {
     /// Apps that are not given up yet.
     apps: HashSet<AppName>,
     places: Vec<Place>,
+    /// How many places are to have a worker.
+    size: u32,
     /// Workers that are not to be there any more, and are.
     ending: Vec<Living>,
     calls: Calls,
@@ -141,17 +144,18 @@ enum Event {
 }
 
 impl Muster {
-    pub(super) fn new(plan: Plan, set: Set, hands: Vec<Hand>) -> Self {
+    pub(super) fn new(plan: Plan, set: Set, size: u32, hands: Vec<Hand>) -> Self {
         let (events, received) = mpsc::unbounded_channel();
         let (asks, asked) = mpsc::unbounded_channel();
         let apps = plan.members.iter().map(|it| it.name.clone()).collect();
-        let places = (0..plan.size()).map(Place::empty).collect();
+        let places = (0..size).map(Place::empty).collect();
         let keeper = plan.keeper.clone();
         let mut muster = Self {
             plan: Arc::new(plan),
             set,
             apps,
             places,
+            size,
             ending: Vec::new(),
             calls: Calls::default(),
             put_off: Vec::new(),
@@ -184,6 +188,8 @@ impl Muster {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut registry = self.plan.registry.clone();
         registry.mark_changed();
+        let mut size = self.plan.size.clone();
+        size.mark_changed();
         let set = self.set.clone();
         let mut looks = tokio::time::interval(wear::interval(&self.plan.options));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -197,6 +203,10 @@ impl Muster {
                 Some(event) = self.received.recv() => self.event(event),
                 Some(ask) = self.asked.recv() => self.state_asked(ask),
                 () = set.asked(), if !self.is_over() => self.wake(),
+                Ok(()) = size.changed(), if !self.is_over() => {
+                    let size = *size.borrow_and_update();
+                    self.resize(size);
+                }
                 _ = looks.tick(), if !self.is_over() => self.look(),
                 Ok(()) = registry.changed(), if !self.is_over() => {
                     let entries = registry.borrow_and_update().to_string();

@@ -1,15 +1,11 @@
 //! Starting a worker's process.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-};
+use std::{ffi::OsString, os::fd::OwnedFd};
 
 use clap::ValueEnum as _;
 use rustix::process::Signal;
 
-use super::crew::Plan;
+use super::{crew::Plan, log::Log};
 use crate::{
     process::child::{Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
@@ -17,7 +13,7 @@ use crate::{
 };
 
 /// Starts a worker of that plan: with its end of the channel, and the socket that it is to listen
-/// on.
+/// on. What it logs comes by the way that is returned.
 ///
 /// # Errors
 /// When the system refuses something of it.
@@ -26,14 +22,14 @@ pub(super) async fn spawn(
     number: u32,
     channel: OwnedFd,
     listener: OwnedFd,
-) -> Result<Child, LaunchError> {
+) -> Result<(Child, Log), LaunchError> {
     let failed = |reason: String, remedy: &str| LaunchError {
         app: None,
         reason: format!("worker {number} cannot be started: {reason}"),
         remedy: remedy.to_owned(),
     };
-    let log = io::stderr().as_fd().try_clone_to_owned();
-    let log = log.map_err(|error| failed(error.to_string(), "raise the limit of open files"))?;
+    let (log, copied) =
+        Log::new().map_err(|error| failed(error.to_string(), "raise the limit of open files"))?;
     let options = &plan.options;
     let identity = options.identity().map_err(|error| {
         failed(
@@ -67,11 +63,12 @@ pub(super) async fn spawn(
         output: Some(tell(plan, number)),
         ..ChildSpec::default()
     };
-    spec.spawn().await.map_err(|error| {
+    let child = spec.spawn().await.map_err(|error| {
         let remedy =
             "start the host with the rights that the group's options need, or change these";
         failed(error.to_string(), remedy)
-    })
+    })?;
+    Ok((child, copied))
 }
 
 /// The variables that it has besides those of the host, or in their place.

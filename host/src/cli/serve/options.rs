@@ -47,6 +47,9 @@ pub(in crate::cli) struct Options {
     /// temporary directory.
     #[arg(long, value_name = "DIR")]
     staging_dir: Option<PathBuf>,
+    /// Where the log goes to, instead of to standard error. Appended to; opened anew by SIGUSR1.
+    #[arg(long, value_name = "PATH")]
+    log_file: Option<PathBuf>,
     /// Where the state that apps hand over is kept when the host ends. By default it is not.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -275,6 +278,7 @@ impl Options {
             listen: self.listen,
             threads: self.threads,
             staging_dir: self.staging_dir,
+            log_file: self.log_file,
             state_dir: self.state_dir,
             control: self.control,
             options,

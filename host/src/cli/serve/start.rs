@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    asides::Asides,
     estate::Estate,
     program::Program,
     running::Running,
@@ -28,7 +29,8 @@ use crate::{
     router::Router,
     server::{Heirloom, Listeners, Server},
     state::StateStore,
-    supervisor::{self, Supervisor},
+    supervisor::{self, Sizes, Supervisor},
+    telemetry,
     watcher::Watcher,
 };
 
@@ -45,6 +47,9 @@ pub(super) async fn start(
     program: &Program,
     first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
 ) -> Result<Ended, ExitCode> {
+    if let Some(path) = &config.log_file {
+        telemetry::log_to(path).map_err(|error| cannot_start(&error, error.remedy()))?;
+    }
     let signals = Signals::new()?;
     process::remember_signals();
     if let Some(reason) = process::unloading_is_off() {
@@ -96,6 +101,8 @@ pub(super) async fn start(
     let (restart, apps) = mpsc::channel(1);
     let (tell_registry, registry) = watch::channel(Arc::from("[]"));
     let (wish, wished) = mpsc::unbounded_channel();
+    let sizes = Sizes::default();
+    let asides = Asides::new(sizes.clone())?;
     let supervisor = (!config.groups.is_empty()).then(|| {
         let supervisor = Supervisor::new(
             Arc::clone(config),
@@ -103,6 +110,7 @@ pub(super) async fn start(
             wish,
             registry,
             Arc::clone(&store),
+            sizes,
         );
         Arc::new(supervisor) as Arc<dyn Launcher>
     });
@@ -127,6 +135,7 @@ pub(super) async fn start(
         Ok(control) => control,
         Err(error) => return Err(cannot_start(&error, "raise the limit of open files")),
     };
+    tokio::spawn(asides.run());
     tokio::spawn(tell_workers(reloader.registry(), tell_registry));
     tokio::spawn(pass_on(wished, handle.clone(), restart));
     let wanted = wanted(config, &mut reloader)?;

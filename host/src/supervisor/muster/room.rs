@@ -9,9 +9,14 @@ use super::Muster;
 use crate::loader::StopReason;
 
 impl Muster {
-    /// A worker goes, and its place stays empty.
+    /// A worker goes, and its place stays empty; `done` hears when it is gone.
     pub(super) fn vacate(&mut self, number: u32, done: oneshot::Sender<()>) {
         self.vacating.push((number, done));
+        self.empty(number);
+    }
+
+    /// A worker goes, and its place stays empty.
+    pub(super) fn empty(&mut self, number: u32) {
         let mut places = self.places.iter_mut();
         let Some(place) = places.find(|place| place.number == number) else {
             return;
@@ -38,13 +43,18 @@ impl Muster {
     /// Empty places get workers.
     pub(super) fn refill(&mut self) {
         for at in 0..self.places.len() {
-            let place = &mut self.places[at];
-            if std::mem::take(&mut place.vacant) {
-                let number = place.number;
-                if !place.starting {
-                    self.begin(number, Duration::ZERO);
-                }
+            if self.places[at].number < self.size {
+                self.fill(at);
             }
+        }
+    }
+
+    /// If the place is empty, it gets a worker.
+    pub(super) fn fill(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        if std::mem::take(&mut place.vacant) && !place.starting {
+            let number = place.number;
+            self.begin(number, Duration::ZERO);
         }
     }
 
