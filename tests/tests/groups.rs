@@ -153,6 +153,22 @@ async fn a_neighbour_in_the_group_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_change_that_waits_for_a_request_is_not_forgotten_when_a_neighbour_is_deployed() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let other = site.install("other", &artifacts::library("hello"));
+    let lazy = format!("{APP}.reload=on-request");
+    let host = site
+        .serve_apps(&["--processes", "1", "--option", &lazy])
+        .await;
+    artifacts::probe(2).install(&path);
+    host.event("changed").await;
+    artifacts::library("hello").numbered(1).install(&other);
+    host.serving(APP, 2).await;
+    assert_eq!(host.get("/fixture-probe/").await, "version 2\n");
+}
+
+#[tokio::test]
 async fn what_fails_in_a_new_set_leaves_the_old_one_and_says_whose_fault_it_was() {
     let site = Site::new();
     let path = site.install("probe", &artifacts::probe(1));

@@ -53,6 +53,20 @@ impl Reloader {
         slot.pending = slot.pending.take().max(Some(cause));
     }
 
+    /// Another generation of the same artifact has come to serve: a change that waited for a request
+    /// waits on.
+    pub(super) fn wait_on(&self, path: &ArtifactPath) {
+        let Some(slot) = self.slots.get(path) else {
+            return;
+        };
+        let waits = slot.pin.is_none() && slot.pending.is_some();
+        if let (Some(app), true) = (&slot.app, waits)
+            && slot.options(&self.config).reload == Policy::OnRequest
+        {
+            app.arm();
+        }
+    }
+
     /// Files that an app tracks changed.
     pub(super) fn tracked_changed(&mut self, path: &ArtifactPath, files: &[PathBuf]) {
         let Some(slot) = self.slots.get(path) else {

@@ -190,6 +190,9 @@ impl Reloader {
             // Only this actor mounts, and it has just asked.
             tracing::error!("{error}");
         }
+        if loading.cause.wants_the_same() {
+            self.wait_on(path);
+        }
         self.schedule(path, &schedules);
         let reason = loading.cause.stop_reason();
         if let Some(live) = previous {
