@@ -287,27 +287,71 @@ async fn one_that_was_killed_is_followed_by_one_with_what_was_handed_over_last()
 }
 
 #[tokio::test]
-async fn workers_that_are_killed_while_they_hand_over_neither_hang_nor_lose_a_deploy() {
+async fn a_worker_that_is_killed_while_it_hands_over_holds_no_deploy_up() {
     let site = Site::new();
-    let save = "save-of={1=\"slow:300\"}";
-    let host = counting(&site, "2", &[save], &[]).await;
-    let before = workers(&host, 2).await;
+    // The one at the gate never saves.
+    let save = "save-of={2=\"hang\"}";
+    let args = ["--cleanup-timeout", "60s"];
+    let host = counting(&site, "2", &[save], &args).await;
+    let handed = count_unevenly(&host, 2).await;
     artifacts::probe(2).install(&site.library("probe"));
-    host.event("pausing").await;
-    signal(before[&0].1, Signal::KILL);
-    // Either it had saved, or its neighbour goes on with another one beside it.
-    replug_tests::until("an outcome", async || {
-        let served = host.log.all(|it| it.is("serving", APP, 2)).len();
-        let refused = host.log.all(|it| is_hosts("refused", it)).len();
-        (served + refused > 0).then_some(())
-    })
-    .await;
-    assert_eq!(workers(&host, 2).await.len(), 2);
+    host.serving(APP, 2).await;
+    count(&host, 4).await;
+    let before = workers(&host, 2).await;
     artifacts::probe(3).install(&site.library("probe"));
-    replug_tests::until("version 3", async || {
-        (host.get("/").await == "version 3\n").then_some(())
-    })
-    .await;
+    host.nth_event(2, "pausing").await;
+    for (_, pid) in before.values() {
+        signal(*pid, Signal::KILL);
+    }
+    host.serving(APP, 3).await;
+    // What the two had been handed, as any that came in their places.
+    assert_eq!(counts(&host, 2).await, handed);
+}
+
+#[tokio::test]
+async fn deploys_come_through_though_workers_die_all_the_time() {
+    for more in [&[][..], &["--option", "overlap=false"]] {
+        let site = Site::new();
+        let host = counting(&site, "3", &[], more).await;
+        let (stop, stopped) = tokio::sync::watch::channel(());
+        let killing = async {
+            let mut random = fastrand::Rng::with_seed(5);
+            let mut killed = 0;
+            loop {
+                let status = site.status().await;
+                let workers = status["apps"][0]["workers"].as_array().cloned();
+                let workers = workers.unwrap_or_default();
+                if !workers.is_empty() {
+                    let pid = workers[random.usize(..workers.len())]["pid"].as_u64();
+                    let pid = i32::try_from(pid.unwrap()).unwrap();
+                    // It may have gone by itself.
+                    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+                    killed += 1;
+                }
+                // So that most live long enough to be ready.
+                for _ in 0..random.u32(..300) {
+                    host.connect().await.get("/").await;
+                }
+                if stopped.has_changed().is_err() {
+                    return killed;
+                }
+            }
+        };
+        let deploying = async {
+            for version in 2..=12 {
+                artifacts::probe(version).install(&site.library("probe"));
+                host.serving(APP, version).await;
+            }
+            drop(stop);
+        };
+        let (killed, ()) = tokio::join!(killing, deploying);
+        assert!(killed > 0);
+        replug_tests::until("the last version", async || {
+            (host.connect().await.get("/").await.text == "version 12\n").then_some(())
+        })
+        .await;
+        assert_eq!(workers(&host, 3).await.len(), 3);
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ impl Muster {
             } else {
                 self.tell_of(&living.worker, &death, &held);
             }
-            self.bequeath(serial, living.worker.number, &death.to_string());
+            self.bequeath(serial, living.worker.number);
             return self.follow(living.worker.number);
         }
         let Some(at) = self.place_of(serial) else {
@@ -45,7 +45,7 @@ impl Muster {
         let wait = place.backoff.died(Some(living.ready));
         let held = self.bury(&living, &death);
         self.tell_of(&living.worker, &death, &held);
-        self.bequeath(serial, number, &death.to_string());
+        self.bequeath(serial, number);
         let place = &mut self.places[at];
         place.renewal = None;
         if !place.starting {

@@ -163,11 +163,12 @@ impl Muster {
         }
     }
 
-    /// That worker is gone: what it left is known, and it saves nothing any more.
-    pub(super) fn bequeath(&mut self, serial: u64, number: u32, how: &str) {
+    /// That worker is gone: what it left is known, and it saves nothing any more. Who asked it gets
+    /// what the next one in its place would get.
+    pub(super) fn bequeath(&mut self, serial: u64, number: u32) {
         let open = self.saves.extract_if(|_, save| save.worker == serial);
         for (_, Save { ask, .. }) in open.collect::<Vec<_>>() {
-            let _ = ask.reply.send(Err(format!("its worker {how}")));
+            self.hand_kept(ask);
         }
         if let Some(Handing::Busy(waiting)) = self.handing.remove(&serial) {
             for ask in waiting {
