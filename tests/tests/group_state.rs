@@ -403,6 +403,34 @@ async fn workers_that_sleep_or_make_room_leave_their_state() {
 }
 
 #[tokio::test]
+async fn an_app_that_is_removed_and_put_back_has_what_its_workers_had() {
+    for neighbour in [false, true] {
+        let site = Site::new();
+        site.install("probe", &artifacts::probe(1));
+        if neighbour {
+            // The workers stay, for this one.
+            site.install("other", &artifacts::library("hello"));
+        }
+        let set = format!("{APP}.state={{schema=1}}");
+        let slow = format!("{APP}.save-of={{1=\"slow:500\"}}");
+        let host = site
+            .serve_apps(&["--processes", "1", "--set", &set, "--set", &slow])
+            .await;
+        let path = format!("/{APP}/count");
+        for _ in 0..3 {
+            assert_eq!(host.connect().await.post(&path, "").await.status, 200);
+        }
+        fs::remove_file(site.library("probe")).unwrap();
+        host.event("unmounted").await;
+        artifacts::probe(2).install(&site.library("probe"));
+        replug_tests::until("the count", async || {
+            (host.connect().await.get(&path).await.text == "3\n").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_neighbour_without_a_deploy_of_its_own_takes_its_state_along() {
     let site = Site::new();
     site.install("probe", &artifacts::probe(1));

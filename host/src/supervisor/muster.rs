@@ -134,6 +134,11 @@ enum Event {
         serial: u64,
         news: News,
     },
+    /// An app that was removed has saved its state.
+    Saved {
+        app: AppName,
+        done: oneshot::Sender<()>,
+    },
     /// A worker that is to hand over its state has ended its requests.
     Unheld {
         serial: u64,
@@ -248,12 +253,12 @@ impl Muster {
                     self.waiting.push(done);
                     return self.stop(reason);
                 }
-                // Where the whole crew is given up, the last of its apps ends it.
-                if matches!(reason, StopReason::Removal | StopReason::Abandoned) {
-                    let app = app.to_string();
-                    self.tell_all(&Order::Leave { app });
+                match reason {
+                    StopReason::Removal => self.remove(app, done),
+                    StopReason::Abandoned => self.leave(&app, done),
+                    // Where the whole crew is given up, the last of its apps ends it.
+                    _ => drop(done.send(())),
                 }
-                let _ = done.send(());
             }
             Command::RunSchedule { app, name, reply } => {
                 self.run_schedule(Due { app, name, reply });
@@ -320,6 +325,7 @@ impl Muster {
                 serial,
                 news: News::Died(death),
             } => self.died(serial, death),
+            Event::Saved { app, done } => self.leave(&app, done),
             Event::Unheld { serial } => self.unheld(serial),
             Event::Started { number, result } => self.started(number, result),
         }

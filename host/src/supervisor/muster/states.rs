@@ -57,6 +57,28 @@ impl Muster {
         });
     }
 
+    /// An app that was removed leaves its state first: it may be put back at any time.
+    pub(super) fn remove(&mut self, app: AppName, done: oneshot::Sender<()>) {
+        let (reply, saved) = oneshot::channel();
+        self.save_all(&app, reply);
+        let (events, keeper) = (self.events.clone(), self.keeper.clone());
+        tokio::spawn(async move {
+            // A worker that fails has said so, and one that hangs is killed for that.
+            let _ = saved.await;
+            let (kept, all_kept) = oneshot::channel();
+            keeper.tell(kept);
+            let _ = all_kept.await;
+            let _ = events.send(Event::Saved { app, done });
+        });
+    }
+
+    /// An app is taken out of each worker.
+    pub(super) fn leave(&self, app: &AppName, done: oneshot::Sender<()>) {
+        let app = app.to_string();
+        self.tell_all(&Order::Leave { app });
+        let _ = done.send(());
+    }
+
     /// The worker that is being started wants what the one before it has.
     pub(super) fn state_asked(&mut self, ask: StateAsk) {
         let mut places = self.places.iter();
