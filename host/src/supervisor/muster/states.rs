@@ -38,7 +38,7 @@ impl Muster {
             return;
         };
         let mut replies = Vec::new();
-        for worker in 0..self.plan.size() {
+        for worker in 0..self.size {
             let (reply, replied) = oneshot::channel();
             let app = path.clone();
             self.state_of(StateAsk { app, worker, reply });
