@@ -65,6 +65,10 @@ pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
     };
     // The channel also ends when the supervisor gives this worker up, or goes on in a fresh image.
     if code == ExitCode::NoHost && parent.is_ok_and(|parent| parent.dies_within(DEATH)) {
+        tracing::error!(
+            event = "no-supervisor",
+            "the worker ends: its supervisor is dead"
+        );
         // Nobody else is left who would.
         let _ = std::fs::remove_dir_all(&staging);
         if let Some(supervisors) = staging.parent() {
@@ -75,7 +79,11 @@ pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
 }
 
 fn lost(error: &ChannelError) -> ExitCode {
-    tracing::error!(event = "no-supervisor", reason = %error, "the worker ends: {error}");
+    match error {
+        // Whether that is the supervisor's death is seen at the end.
+        ChannelError::Closed => tracing::debug!("the worker ends: {error}"),
+        _ => tracing::error!(event = "channel-failed", reason = %error, "the worker ends: {error}"),
+    }
     ExitCode::NoHost
 }
 
