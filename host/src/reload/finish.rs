@@ -281,6 +281,8 @@ impl Reloader {
 
     /// What was loaded is not taken. What served before serves on.
     pub(super) fn not_taken(&mut self, path: &ArtifactPath, error: ReloadError, loading: Loading) {
+        // It takes requests again once it has stood aside in vain: they wait for that.
+        let is_pausing = matches!(loading.old, Old::Pausing);
         match loading.old {
             Old::Paused(paused, _) => self.resume(path, paused),
             Old::Stopped((_, digest)) => {
@@ -349,7 +351,9 @@ impl Reloader {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
-        if let (Some(app), None) = (&slot.app, &slot.live) {
+        if let (Some(app), None) = (&slot.app, &slot.live)
+            && !is_pausing
+        {
             app.refuse(&app::Refusal::Failed(error.to_string().into()));
         }
         if loading.cause.is_change() {
