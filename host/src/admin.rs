@@ -11,7 +11,7 @@ mod whole;
 
 pub use commands::{AppQuery, HistoryAnswer, ReloadQuery};
 pub use control::{Control, ControlError, Serving};
-pub use whole::{HostAnswer, HostRequest, Image};
+pub use whole::{ApplyQuery, HostAnswer, HostRequest, Image};
 
 use crate::{loader::Peer, router::Router};
 

@@ -145,6 +145,11 @@ impl App {
         self.gate.turn_away(&Refusal::Gone);
     }
 
+    /// How requests wait that come from now on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.gate.set_patience(patience);
+    }
+
     /// How many requests wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod apply;
 mod apps;
 mod client;
 mod dev;
@@ -43,6 +44,8 @@ enum Command {
     Unpin(apps::Unpin),
     /// Have a host go on in a fresh process image, with its listeners and its process id.
     Restart(whole::Args),
+    /// Have a running host take a changed configuration: all of it, or nothing.
+    Apply(apply::Args),
     /// Have a host drain and end.
     Stop(whole::Args),
     /// Say what apps have registered.
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Pin(args) => apps::pin(args),
         Command::Unpin(args) => apps::unpin(args),
         Command::Restart(args) => whole::restart(args),
+        Command::Apply(args) => apply::run(args),
         Command::Stop(args) => whole::stop(args),
         Command::Registry(args) => registry::run(args),
         Command::History(args) => history::run(args),

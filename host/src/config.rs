@@ -8,6 +8,7 @@ use crate::id::{AppName, GroupName};
 
 mod app;
 mod control;
+mod difference;
 mod file;
 mod group;
 mod identity;
@@ -22,6 +23,7 @@ mod value;
 
 pub use app::{AppConfig, AppOptions, Policy};
 pub use control::ControlSocket;
+pub use difference::{AppDifference, Difference};
 pub use file::{ConfigFile, FileApp, FileError, Problem, USUAL};
 pub use group::{GROUP_KEYS, GroupOptions};
 pub use identity::{Identity, IdentityError, NotPermitted};
@@ -57,6 +59,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Where commands reach this host; `None`: nowhere.
     pub control: Option<ControlSocket>,
+    /// The file that was read, absolute; `None`: there was none.
+    pub file: Option<PathBuf>,
 }
 
 impl Config {

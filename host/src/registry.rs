@@ -5,7 +5,7 @@
 //! nothing, and what the new generation leaves out goes with the old one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 mod error;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use crate::{config::Mount, id::AppName, loader::Registered};
 pub use error::RegisterError;
@@ -52,6 +53,8 @@ struct State {
     entries: IndexMap<Name, Entry>,
     /// By the claimant's serial.
     staged: HashMap<u64, Staging>,
+    /// Apps whose entries are no obstacle for what others stage: they are switched together.
+    leaving: HashSet<AppName>,
     /// Another host's entries, which are seen instead of these.
     mirror: Option<IndexMap<Name, Registered>>,
 }
@@ -146,7 +149,7 @@ impl Registry {
             return Err(name.too_long(bytes));
         }
         let mut state = self.lock();
-        state.check(&by.app, &name, value)?;
+        state.check(&by.app, &name, value, &state.leaving)?;
         let others = state.staged.values().filter(|other| other.app != by.app);
         for other in others {
             if other.entries.get(&name).is_some_and(|it| it != value) {
@@ -189,8 +192,9 @@ impl Registry {
         let Some(staging) = state.staged.get(&by.serial) else {
             return Ok(());
         };
+        let nobody = HashSet::new();
         for (name, value) in &staging.entries {
-            state.check(&by.app, name, value)?;
+            state.check(&by.app, name, value, &nobody)?;
         }
         let staged = state.staged.remove(&by.serial);
         let mut changed = false;
@@ -294,10 +298,16 @@ impl Registry {
 
 impl State {
     /// Whether an app may have that entry, as far as others have it already.
-    fn check(&self, app: &AppName, name: &Name, value: &Value) -> Result<(), RegisterError> {
+    fn check(
+        &self,
+        app: &AppName,
+        name: &Name,
+        value: &Value,
+        leaving: &HashSet<AppName>,
+    ) -> Result<(), RegisterError> {
         let found = self.entries.get(name).filter(|found| found.value != *value);
         let mut owners = found.iter().flat_map(|found| &found.owners);
-        if let Some(other) = owners.find(|owner| owner.app != *app) {
+        if let Some(other) = owners.find(|it| it.app != *app && !leaving.contains(&it.app)) {
             return Err(name.conflict(&other.app));
         }
         let mirrored = self.mirror.as_ref().and_then(|mirror| mirror.get(name));

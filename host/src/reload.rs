@@ -8,9 +8,9 @@
 use std::{
     collections::HashMap,
     future::pending,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -19,6 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod apply;
 mod begin;
 mod cause;
 mod change;
@@ -41,10 +42,12 @@ mod retiring;
 mod schedules;
 mod services;
 mod slot;
+mod stale;
 mod status;
 mod thread;
 mod timetable;
 
+pub use apply::{Applied, Change, How, Order, Target};
 pub use command::{Command, Reply};
 pub use error::ReloadError;
 pub use event::Handle;
@@ -52,8 +55,8 @@ pub use first_round::FirstRound;
 pub use history::Outcome;
 pub use launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said, StateAsk};
 pub use status::{
-    AppStatus, AttemptStatus, FootprintStatus, HistoryStatus, RetiringStatus, ServingStatus,
-    Status, WorkerStatus,
+    AppStatus, AttemptStatus, ConfigurationStatus, FootprintStatus, HistoryStatus, RetiringStatus,
+    ServingStatus, Status, WorkerStatus,
 };
 pub use timetable::{ScheduleCounts, ScheduleStatus};
 
@@ -68,6 +71,7 @@ use crate::{
     state::StateStore,
     watcher::{WatchError, WatchEvent, Watcher},
 };
+use apply::Applying;
 use cause::Cause;
 use event::{Event, Shutdown};
 use first_round::FirstRoundState;
@@ -172,6 +176,12 @@ pub struct Reloader {
     restart: mpsc::Sender<AppName>,
     groups: Option<Groups>,
     superior: Option<Superior>,
+    /// Folders in which each library is an app.
+    folders: Vec<ArtifactPath>,
+    /// A configuration that is being applied.
+    applying: Option<Applying>,
+    /// When the one in force came to be so.
+    applied: SystemTime,
 }
 
 #[derive(Debug)]
@@ -227,6 +237,9 @@ impl Reloader {
             restart,
             groups: launcher.map(Groups::new),
             superior,
+            folders: Vec::new(),
+            applying: None,
+            applied: SystemTime::now(),
         };
         (reloader, handle)
     }
@@ -313,6 +326,7 @@ impl Reloader {
                 command,
                 reply,
             } => self.command(&app, command, reply),
+            Event::Apply { order, reply } => self.apply(*order, reply),
             Event::History { app, reply } => drop(reply.send(self.history(&app))),
             Event::Said(reply) => drop(reply.send(self.said())),
             Event::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
@@ -345,6 +359,7 @@ impl Reloader {
     }
 
     fn end(&mut self, deadline: Instant, done: oneshot::Sender<()>) {
+        self.apply_ends();
         self.ending = Some(Ending { done });
         self.all_end.cancel();
         let reason = self.end_reason;
@@ -380,9 +395,13 @@ impl Reloader {
     ///
     /// # Errors
     /// When the folder cannot be watched.
-    pub fn watch_directory(&mut self, dir: &Path) -> Result<Vec<ArtifactPath>, WatchError> {
-        let watcher = self.watcher.as_ref();
-        watcher.map_or_else(|| Ok(Vec::new()), |watcher| watcher.watch_directory(dir))
+    pub fn watch_directory(&mut self, dir: &ArtifactPath) -> Result<Vec<ArtifactPath>, WatchError> {
+        let Some(watcher) = &self.watcher else {
+            return Ok(Vec::new());
+        };
+        let found = watcher.watch_directory(dir.as_path())?;
+        self.folders.push(dir.clone());
+        Ok(found)
     }
 
     /// Watches one artifact.

@@ -1,6 +1,6 @@
 //! A request's path → the app that answers it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -79,7 +79,12 @@ impl Router {
     /// When another app has that mount; it keeps it.
     pub fn mount(&self, app: &Arc<App>) -> Result<(), MountTaken> {
         self.check(&app.mount, &app.path)?;
-        self.change(|routes| routes.push(Route::new(&app.mount, app)));
+        let is_there = |route: &Route| route.mount == app.mount && Arc::ptr_eq(&route.app, app);
+        self.change(|routes| {
+            if !routes.iter().any(is_there) {
+                routes.push(Route::new(&app.mount, app));
+            }
+        });
         Ok(())
     }
 
@@ -99,15 +104,37 @@ impl Router {
         Ok(())
     }
 
+    /// These mounts and no others lead to these apps from now on, in one step. No mount may be
+    /// there twice.
+    pub fn replace(&self, mounts: &[(Mount, Arc<App>)]) {
+        self.change(|routes| {
+            routes.clear();
+            routes.extend(mounts.iter().map(|(mount, app)| Route::new(mount, app)));
+        });
+    }
+
     /// Whether the app of that path could have that mount.
     ///
     /// # Errors
     /// When another app has it.
     pub fn check(&self, mount: &Mount, path: &ArtifactPath) -> Result<(), MountTaken> {
+        self.check_beside(mount, path, &HashSet::new())
+    }
+
+    /// The same, when what those apps have now is no obstacle.
+    ///
+    /// # Errors
+    /// When another app has it.
+    pub fn check_beside(
+        &self,
+        mount: &Mount,
+        path: &ArtifactPath,
+        leaving: &HashSet<ArtifactPath>,
+    ) -> Result<(), MountTaken> {
         let routes = self.routes.load();
-        let taken = routes
-            .iter()
-            .find(|route| route.mount == *mount && route.app.path != *path);
+        let taken = routes.iter().find(|route| {
+            route.mount == *mount && route.app.path != *path && !leaving.contains(&route.app.path)
+        });
         taken.map_or(Ok(()), |taken| {
             Err(MountTaken {
                 mount: mount.clone(),

@@ -4,19 +4,11 @@
 //! fewest; there it stays. HTTP threads are the host's own: each has a current-thread runtime, so
 //! that a plugin's futures are polled where their connection is, and a queue.
 
-use std::{
-    io,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout_at};
 
+mod acceptors;
 mod connection;
 mod crowd;
 mod http_thread;
@@ -25,13 +17,13 @@ mod listener;
 mod orders;
 mod unheard;
 
+pub use acceptors::Acceptors;
 pub use listener::{BindError, Heirloom, Heirlooms, Listeners};
 pub(crate) use listener::{SocketFile, bind_unix};
 pub use unheard::Unheard;
 
 use crate::{dispatch::Dispatcher, process::HostThreads};
 use http_thread::HttpThread;
-use listener::AsyncListener;
 use orders::Orders;
 use unheard::Accepted;
 
@@ -43,8 +35,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     threads: Arc<[HttpThread]>,
     dispatcher: Arc<Dispatcher>,
-    acceptors: Mutex<Vec<JoinHandle<()>>>,
-    accepting: CancellationToken,
+    acceptors: Acceptors,
     orders: Orders,
 }
 
@@ -73,25 +64,12 @@ impl Server {
         for connection in unheard.into_iter().filter_map(|it| it.accept().ok()) {
             give(connection, &threads);
         }
-        let accepting = CancellationToken::new();
-        let mut acceptors = Vec::new();
-        for listener in listeners.into_inner() {
-            let listener = listener.into_async()?;
-            let (threads, accepting) = (Arc::clone(&threads), accepting.clone());
-            acceptors.push(tokio::spawn(async move {
-                tokio::select! {
-                    // First, so that nothing is taken after it.
-                    biased;
-                    () = accepting.cancelled() => {}
-                    () = accept(&listener, &threads) => {}
-                }
-            }));
-        }
+        let acceptors = Acceptors::new(Arc::clone(&threads));
+        acceptors.begin(listeners.wait_for()?);
         Ok(Self {
             threads,
             dispatcher,
-            acceptors: Mutex::new(acceptors),
-            accepting,
+            acceptors,
             orders,
         })
     }
@@ -99,7 +77,7 @@ impl Server {
     /// Accepts no more, lets each connection finish what it has begun, and waits for that until
     /// `deadline`. Upgraded connections are not waited for: their generations' leases are.
     pub async fn drain(&self, deadline: Instant) {
-        self.accept_no_more().await;
+        self.acceptors.end().await;
         self.orders.drain.cancel();
         for thread in self.threads.iter() {
             if timeout_at(deadline, thread.idle()).await.is_err() {
@@ -146,30 +124,22 @@ impl Server {
     /// The second part: accepts no more, and waits until what is being answered is, or `deadline`.
     /// Returns the connections on which nothing was asked yet, for somebody else to go on with.
     pub async fn hand_over(&self, deadline: Instant) -> Vec<Unheard> {
-        self.accept_no_more().await;
+        self.acceptors.end().await;
         self.orders.give_up.cancel();
         self.drain(deadline).await;
         self.orders.given_up()
     }
 
-    async fn accept_no_more(&self) {
-        self.accepting.cancel();
-        // What one of them has just taken is on a thread by then, and is waited for there.
-        let acceptors = std::mem::take(
-            &mut *self
-                .acceptors
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for acceptor in acceptors {
-            let _ = acceptor.await;
-        }
+    /// What accepts, to have it accept elsewhere, too, or no more.
+    #[must_use]
+    pub fn acceptors(&self) -> Acceptors {
+        self.acceptors.clone()
     }
 
     /// Ends the HTTP threads, and with them what connections there still are. Waits for a thread
     /// until `deadline`; one that hangs in an app's code is left to the process's end.
     pub async fn stop(self, deadline: Instant) {
-        self.accepting.cancel();
+        self.acceptors.cancel();
         for thread in self.threads.iter() {
             thread.stop();
         }
@@ -185,35 +155,8 @@ impl Server {
     }
 }
 
-async fn accept(listener: &AsyncListener, threads: &[HttpThread]) {
-    loop {
-        match listener.accept().await {
-            Ok(connection) => give(connection, threads),
-            Err(error) if is_passing(&error) => {}
-            Err(error) => {
-                tracing::warn!(
-                    event = "accept-failed",
-                    "cannot accept a connection: {error}; raise the limit of open files (ulimit -n) \
-                     if that is the reason",
-                );
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
 fn give(connection: Accepted, threads: &[HttpThread]) {
     if let Some(thread) = threads.iter().min_by_key(|thread| thread.connections()) {
         thread.take(connection);
     }
-}
-
-/// Errors that concern one connection and not the listener (see accept(2)).
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Interrupted
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }

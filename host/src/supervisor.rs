@@ -53,7 +53,6 @@ pub enum Wish {
 /// Starts the workers of all groups.
 #[derive(Debug)]
 pub struct Supervisor {
-    config: Arc<Config>,
     staging: Arc<StagingArea>,
     wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps have registered, as JSON.
@@ -65,12 +64,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// One for the groups of that configuration. Sockets are made in the staging area; what apps
-    /// wish goes to `wishes`, `registry` says in JSON what all apps have registered, `store` keeps
-    /// the state of each worker's, and `sizes` says how many workers groups are to have.
+    /// One that has started none. Sockets are made in the staging area; what apps wish goes to
+    /// `wishes`, `registry` says in JSON what all apps have registered, `store` keeps the state of each
+    /// worker's, and `sizes` says how many workers groups are to have.
     #[must_use]
     pub fn new(
-        config: Arc<Config>,
         staging: Arc<StagingArea>,
         wishes: mpsc::UnboundedSender<Wish>,
         registry: watch::Receiver<Arc<str>>,
@@ -78,7 +76,6 @@ impl Supervisor {
         sizes: Sizes,
     ) -> Self {
         Self {
-            config,
             staging,
             wishes,
             registry,
@@ -88,54 +85,53 @@ impl Supervisor {
         }
     }
 
-    fn plan(&self, group: &GroupName, members: Vec<Member>) -> Plan {
-        let options = self.config.groups.get(group).cloned().unwrap_or_default();
+    fn plan(&self, config: &Config, group: &GroupName, members: Vec<Member>) -> Plan {
+        let options = config.groups.get(group).cloned().unwrap_or_default();
         let crew = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.staging.path().join(format!("crew-{crew}"));
         Plan {
             group: group.clone(),
             size: self.sizes.of(group, options.processes),
-            begin: self.begin(group, &options, &members, &dir),
+            begin: begin(config, group, &options, &members, &dir),
             dir,
             options,
             keeper: Keeper::new(Arc::clone(&self.store)),
-            alone: self.is_any_alone(&members),
+            alone: is_any_alone(config, &members),
             members,
             wishes: self.wishes.clone(),
             registry: self.registry.clone(),
         }
     }
+}
 
-    fn is_any_alone(&self, members: &[Member]) -> bool {
-        let mut members = members.iter();
-        members.any(|member| !self.config.options_of(&member.name).overlap)
-    }
+fn is_any_alone(config: &Config, members: &[Member]) -> bool {
+    let mut members = members.iter();
+    members.any(|member| !config.options_of(&member.name).overlap)
+}
 
-    fn begin(
-        &self,
-        group: &GroupName,
-        options: &GroupOptions,
-        members: &[Member],
-        dir: &Path,
-    ) -> Begin {
-        let apps = members.iter();
-        Begin {
-            group: group.to_string(),
-            number: 0,
-            threads: options.http_threads(),
-            drain: options.graceful_timeout,
-            staging: dir.to_owned().into(),
-            apps: apps
-                .map(|member| BeginApp::new(member, &self.config))
-                .collect(),
-            registry: String::new(),
-        }
+fn begin(
+    config: &Config,
+    group: &GroupName,
+    options: &GroupOptions,
+    members: &[Member],
+    dir: &Path,
+) -> Begin {
+    let apps = members.iter();
+    Begin {
+        group: group.to_string(),
+        number: 0,
+        threads: options.http_threads(),
+        drain: options.graceful_timeout,
+        staging: dir.to_owned().into(),
+        apps: apps.map(|member| BeginApp::new(member, config)).collect(),
+        registry: String::new(),
     }
 }
 
 impl Launcher for Supervisor {
     fn launch(
         &self,
+        config: &Config,
         group: &GroupName,
         wanted: CrewWanted,
     ) -> BoxFuture<'static, Result<Launched, LaunchError>> {
@@ -144,7 +140,7 @@ impl Launcher for Supervisor {
             in_place_of,
             asks,
         } = wanted;
-        let plan = self.plan(group, members);
+        let plan = self.plan(config, group, members);
         async move {
             let paths: HashMap<String, ArtifactPath> = plan
                 .members

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 pub use self::tracked::{Arrangement, Tracked};
-pub(crate) use self::watching::is_library;
+pub(crate) use self::watching::{is_library, libraries};
 use self::{
     directories::Directories,
     watching::{Origin, Watching},
@@ -140,6 +140,11 @@ impl Watcher {
     pub fn watch_directory(&self, dir: impl AsRef<Path>) -> Result<Vec<ArtifactPath>, WatchError> {
         let dir = ArtifactPath::new(dir).map_err(WatchError::Path)?;
         self.lock().add_folder(dir)
+    }
+
+    /// Stops watching a folder, and the libraries in it that were not named for themselves.
+    pub fn unwatch_directory(&self, dir: &ArtifactPath) {
+        self.lock().remove_folder(dir);
     }
 
     /// Watches exactly these files from now on, besides artifacts and folders: the sources of a

@@ -11,6 +11,7 @@
 //! | `POST /stop` | 202, and the host drains and ends |
 //! | `GET /ready` | [`Image`](super::Image), once it serves |
 //! | `POST /restart` | [`HostAnswer`](super::HostAnswer), when the new program was found to run or not |
+//! | `POST /apply?dry_run=BOOL` | [`Applied`](crate::reload::Applied), when a changed configuration is in force or was refused |
 //! | `GET /registry` | what all apps have registered |
 //! | `GET /history?app=NAME` | [`HistoryStatus`](crate::reload::HistoryStatus) |
 

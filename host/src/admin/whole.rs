@@ -2,13 +2,15 @@
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::reload::Applied;
 
 /// What the host as a whole is asked for.
 #[derive(Debug)]
@@ -18,6 +20,21 @@ pub enum HostRequest {
     /// To go on in a fresh process image. The answer comes before that, when it is known whether
     /// the program to go on in runs.
     Restart(oneshot::Sender<HostAnswer>),
+    /// To read its configuration again, and to have it in force.
+    Apply {
+        /// Only to say what would change.
+        dry_run: bool,
+        /// Told what came of it.
+        reply: oneshot::Sender<Applied>,
+    },
+}
+
+/// What is asked for with `POST /apply`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ApplyQuery {
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// What it says to a restart.
@@ -68,6 +85,7 @@ pub(super) fn routes(requests: Requests, image: watch::Receiver<Option<Image>>) 
     Router::new()
         .route("/stop", post(stop))
         .route("/restart", post(restart))
+        .route("/apply", post(apply))
         .with_state(requests)
         .merge(Router::new().route("/ready", get(ready)).with_state(image))
 }
@@ -82,6 +100,15 @@ async fn restart(State(requests): State<Requests>) -> Json<HostAnswer> {
     let (reply, replied) = oneshot::channel();
     let _ = requests.send(HostRequest::Restart(reply));
     Json(replied.await.unwrap_or_else(|_| HostAnswer::ending()))
+}
+
+async fn apply(
+    State(requests): State<Requests>,
+    Query(ApplyQuery { dry_run }): Query<ApplyQuery>,
+) -> Json<Applied> {
+    let (reply, replied) = oneshot::channel();
+    let _ = requests.send(HostRequest::Apply { dry_run, reply });
+    Json(replied.await.unwrap_or_else(|_| Applied::ending()))
 }
 
 /// Waits until there is something to tell.

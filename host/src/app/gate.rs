@@ -35,12 +35,12 @@ pub enum Refusal {
 
 /// The door to an app. Taken only by requests that do not get a generation at once.
 pub(super) struct Gate {
-    patience: Patience,
     wanted: Box<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
 }
 
 struct State {
+    patience: Patience,
     closed: Closed,
     waiting: Vec<oneshot::Sender<Result<Lease, Refusal>>>,
 }
@@ -73,9 +73,9 @@ impl fmt::Debug for Gate {
 impl Gate {
     pub(super) fn new(patience: Patience, wanted: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            patience,
             wanted: Box::new(wanted),
             state: Mutex::new(State {
+                patience,
                 closed: Closed::Gone,
                 waiting: Vec::new(),
             }),
@@ -89,7 +89,7 @@ impl Gate {
         if state.closed == Closed::Gone {
             return Entry::Lease(current);
         }
-        let Some(wait) = self.queue(&mut state) else {
+        let Some(wait) = state.queue() else {
             return Entry::Lease(current);
         };
         drop(state);
@@ -109,7 +109,7 @@ impl Gate {
             Closed::Refused(refusal) => return Some(Entry::Refused(refusal.clone())),
             Closed::Loading | Closed::Unloaded => {}
         }
-        let Some(wait) = self.queue(&mut state) else {
+        let Some(wait) = state.queue() else {
             return Some(Entry::Refused(Refusal::Full));
         };
         let first = state.closed == Closed::Unloaded;
@@ -121,20 +121,9 @@ impl Gate {
         Some(Entry::Wait(wait))
     }
 
-    fn queue(&self, state: &mut State) -> Option<Wait> {
-        if state.waiting.len() >= self.patience.most {
-            // Some may have gone away.
-            state.waiting.retain(|waiting| !waiting.is_closed());
-        }
-        if state.waiting.len() >= self.patience.most {
-            return None;
-        }
-        let (sender, admission) = oneshot::channel();
-        state.waiting.push(sender);
-        Some(Wait {
-            admission,
-            until: Instant::now() + self.patience.time,
-        })
+    /// How requests wait that come from now on.
+    pub(super) fn set_patience(&self, patience: Patience) {
+        self.lock().patience = patience;
     }
 
     /// What holds from now on while there is no current generation. To be called before the
@@ -172,6 +161,24 @@ impl Gate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn queue(&mut self) -> Option<Wait> {
+        if self.waiting.len() >= self.patience.most {
+            // Some may have gone away.
+            self.waiting.retain(|waiting| !waiting.is_closed());
+        }
+        if self.waiting.len() >= self.patience.most {
+            return None;
+        }
+        let (sender, admission) = oneshot::channel();
+        self.waiting.push(sender);
+        Some(Wait {
+            admission,
+            until: Instant::now() + self.patience.time,
+        })
     }
 }
 

@@ -130,6 +130,7 @@ impl Begin {
             log_file: None,
             state_dir: None,
             control: None,
+            file: None,
         };
         Ok((config, wanted))
     }

@@ -19,7 +19,7 @@ use super::{
     serve::{self, Ended, Estate, Program},
 };
 use crate::{
-    config::{AppOptions, Config, Source},
+    config::{AppOptions, Source},
     exit_code::ExitCode,
     id::ArtifactPath,
     watcher::{WatchEvent, Watcher},
@@ -73,10 +73,6 @@ async fn dev(
     estate: Estate,
     program: &Program,
 ) -> Result<Ended, ExitCode> {
-    let file = options.file.read().map_err(|error| {
-        print_error(&error, error.remedy());
-        ExitCode::CannotStart
-    })?;
     let (changes_in, mut changes) = mpsc::unbounded_channel();
     let files = Watcher::new(changes_in).map_err(|error| {
         print_error(&error, error.remedy());
@@ -91,15 +87,13 @@ async fn dev(
         guard: Duration::ZERO,
         ..AppOptions::default()
     };
-    if let Some(file) = &file {
-        serve::tell_configured(file);
-    }
     let source = Source::given(artifact.clone(), None);
-    let given = options.into_overrides(vec![source]);
-    let config = Config::resolve(given, file, defaults).map_err(|error| {
-        print_error(&error, error.remedy());
+    let recipe = serve::Recipe::new(options, vec![source], defaults);
+    let config = recipe.read().map_err(|wrong| {
+        print_error(&wrong.reason, &wrong.remedy);
         ExitCode::CannotStart
     })?;
+    serve::tell_configured(&config);
     let (up, is_up) = oneshot::channel();
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.
@@ -112,7 +106,7 @@ async fn dev(
     };
     tokio::select! {
         // A plugin that is refused is mended and saved again: nothing is called off here.
-        ended = serve::serve(config, estate, program, first) => ended,
+        ended = serve::serve(config, recipe, estate, program, first) => ended,
         code = rebuild => Err(code),
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
+mod applying;
 mod asides;
 mod estate;
 mod options;
 mod program;
+mod recipe;
 mod running;
 mod signals;
 mod start;
@@ -17,11 +19,12 @@ mod wishes;
 pub(super) use estate::{Estate, FORM};
 pub(super) use options::{Options, parse_source};
 pub(super) use program::Program;
+pub(super) use recipe::Recipe;
 pub(super) use start::Ended;
 
 use super::output::{LogArgs, print_error};
 use crate::{
-    config::{AppOptions, Config, ConfigFile, Source},
+    config::{AppOptions, Config, Source},
     exit_code::ExitCode,
     reload::FirstRound,
 };
@@ -42,34 +45,24 @@ pub(super) fn run(args: Args) -> ExitCode {
     let estate = Estate::take();
     let program = Program::remember();
     args.log.install();
-    let file = match args.options.file.read() {
-        Ok(file) => file,
-        Err(error) => {
-            print_error(&error, error.remedy());
-            return ExitCode::CannotStart;
-        }
-    };
-    let configured = file.is_some();
-    if let Some(file) = &file {
-        tell_configured(file);
-    }
-    let given = args.options.into_overrides(args.sources);
-    let config = match Config::resolve(given, file, AppOptions::default()) {
+    let recipe = Recipe::new(args.options, args.sources, AppOptions::default());
+    let config = match recipe.read() {
         Ok(config) => config,
-        Err(error) => {
-            print_error(&error, error.remedy());
+        Err(wrong) => {
+            print_error(&wrong.reason, &wrong.remedy);
             return ExitCode::CannotStart;
         }
     };
+    tell_configured(&config);
     if config.sources.is_empty() {
         print_error(&NOTHING, NOTHING_REMEDY);
-        return if configured {
+        return if config.file.is_some() {
             ExitCode::CannotStart
         } else {
             ExitCode::Usage
         };
     }
-    let config = Arc::new(config);
+    let (config, recipe) = (Arc::new(config), Arc::new(recipe));
     go_on(&program, estate, |estate| {
         // What served before the restart is mended while the host is there.
         let may_be_called_off = !estate.is_of_another();
@@ -80,7 +73,7 @@ pub(super) fn run(args: Args) -> ExitCode {
                 Ok(())
             }
         };
-        with_runtime(start::start(&config, estate, &program, first))?
+        with_runtime(start::start(&config, &recipe, estate, &program, first))?
     })
 }
 
@@ -116,9 +109,11 @@ pub(super) const NOTHING_REMEDY: &str =
     "name a library or a directory of them, or write a replug.toml (docs/configuration.md)";
 
 /// Says which file is used.
-pub(super) fn tell_configured(file: &ConfigFile) {
-    let path = file.path.display();
-    tracing::info!(event = "configured", path = %path, "configured by {path}");
+pub(super) fn tell_configured(config: &Config) {
+    if let Some(path) = &config.file {
+        let path = path.display();
+        tracing::info!(event = "configured", path = %path, "configured by {path}");
+    }
 }
 
 /// Runs a command on the control thread's runtime.
@@ -139,9 +134,10 @@ pub(super) fn with_runtime<T>(work: impl Future<Output = T>) -> Result<T, ExitCo
 /// loading went, before anything is accepted, and may call it off.
 pub(super) async fn serve(
     config: Config,
+    recipe: Recipe,
     estate: Estate,
     program: &Program,
     first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
 ) -> Result<Ended, ExitCode> {
-    start::start(&Arc::new(config), estate, program, first).await
+    start::start(&Arc::new(config), &Arc::new(recipe), estate, program, first).await
 }

@@ -1,6 +1,9 @@
 //! `replug status`
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use http::{Method, Uri};
 
@@ -47,6 +50,16 @@ fn text(status: &Status) -> String {
     );
     if let Some(reason) = &status.process.unloading_off {
         let _ = writeln!(out, "old generations stay loaded: {reason}");
+    }
+    let since =
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(status.configuration.since.max(0.0));
+    let since = humantime::format_rfc3339_seconds(since);
+    match &status.configuration.path {
+        Some(path) => drop(writeln!(out, "configured by {path} since {since}")),
+        None => drop(writeln!(
+            out,
+            "configured by the command line since {since}"
+        )),
     }
     if status.apps.is_empty() {
         out.push_str("no app is loaded\n");

@@ -92,6 +92,7 @@ impl Config {
         file: Option<ConfigFile>,
         mut defaults: AppOptions,
     ) -> Result<Self, ResolveError> {
+        let path = file.as_ref().map(|file| file.path.clone());
         let file = file.unwrap_or_default();
         let dir = file.path.parent().unwrap_or(Path::new("/")).to_owned();
         set_all(&mut defaults, &file.defaults, &dir);
@@ -153,6 +154,7 @@ impl Config {
             apps,
             groups,
             control,
+            file: path,
         };
         config.check_groups(unheard)?;
         Ok(config)

@@ -80,8 +80,9 @@ impl Origin {
             limits: RESOURCES.iter().map(|of| (*of, getrlimit(*of))).collect(),
             ignored: signals::ignored()
                 .into_iter()
-                // The first is the standard library's doing, the second this module's.
-                .filter(|signal| ![libc::SIGPIPE, libc::SIGUSR2].contains(signal))
+                // The first is the standard library's doing, the others are this module's.
+                .filter(|signal| *signal != libc::SIGPIPE)
+                .filter(|signal| !signals::MEANT_FOR_HOSTS.contains(signal))
                 .collect(),
             blocked: block(None),
             open: left_open(),

@@ -120,19 +120,28 @@ pub(super) fn ignored() -> Vec<c_int> {
     (1..=libc::SIGRTMAX()).filter(ignores).collect()
 }
 
+/// Signals that tell hosts things. A new image does anyway what some of them ask for: it is fresh, and
+/// reads its configuration.
+pub(super) const MEANT_FOR_HOSTS: [c_int; 5] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGHUP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
 /// Actions that were changed for the next process image.
 #[must_use]
 pub(super) struct Undo(Vec<(c_int, libc::sigaction)>);
 
 /// Handlers end with the image, but what is ignored stays so: all but `ignored` have their default
-/// in the next image. Only those are ignored until that one waits for them that mean what is being
-/// done, or little, and would end or stop the process.
+/// in the next image. Only [`MEANT_FOR_HOSTS`] are ignored until that one waits for them: they mean
+/// what is being done, or little, and would end or stop the process.
 pub(super) fn prepare_for_exec(ignored: &[c_int]) -> Undo {
     let mut undo = Undo(Vec::new());
     for signal in 1..=libc::SIGRTMAX() {
         let Some(now) = look(signal) else { continue };
-        let is_the_hosts = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU];
-        let ignore = is_the_hosts.contains(&signal) || ignored.contains(&signal);
+        let ignore = MEANT_FOR_HOSTS.contains(&signal) || ignored.contains(&signal);
         let action = match (now.sa_sigaction == libc::SIG_IGN, ignore) {
             (true, false) => libc::SIG_DFL,
             (false, true) => libc::SIG_IGN,

@@ -26,25 +26,35 @@ impl Reloader {
             return;
         };
         slot.held = hold.is_some();
-        self.serial += 1;
-        slot.newest = self.serial;
-        let loading = Loading::of(cause.clone(), self.serial);
-        let origin = match hold {
+        let job = match hold {
             Some(error) => Err(error),
-            None => origin(slot, &cause),
+            None => self.job(path, cause.clone()),
         };
-        let origin = match origin {
-            Ok(origin) => origin,
+        let loading = Loading::of(cause, self.serial);
+        let job = match job {
+            Ok(job) => job,
             Err(error) => return self.not_taken(path, error, loading),
         };
-        slot.work = Work::Loading(loading);
+        if let Some(slot) = self.slots.get_mut(path) {
+            slot.work = Work::Loading(loading);
+        }
+        self.spawn_load(job);
+    }
+
+    /// What a load for that cause takes.
+    pub(super) fn job(&mut self, path: &ArtifactPath, cause: Cause) -> Result<Job, ReloadError> {
+        self.serial += 1;
+        let slot = self.slots.get_mut(path).ok_or(ReloadError::CalledOff)?;
+        slot.newest = self.serial;
+        let origin = origin(slot, &cause)?;
         let nobody_waits = slot.app.as_ref().is_none_or(|app| app.waiting() == 0);
-        let job = Job {
+        Ok(Job {
             path: path.clone(),
             place: slot.place.clone(),
             origin,
             generation: slot.next,
             serial: self.serial,
+            beside: Arc::default(),
             config: Arc::clone(&self.config),
             router: Arc::clone(&self.router),
             registry: Arc::clone(&self.registry),
@@ -55,8 +65,11 @@ impl Reloader {
             may_wait: slot.live.is_none() && cause.is_change() && nobody_waits,
             cause,
             sender: self.sender.clone(),
-        };
-        let (path, sender) = (path.clone(), self.sender.clone());
+        })
+    }
+
+    pub(super) fn spawn_load(&self, job: Job) {
+        let (path, sender) = (job.path.clone(), self.sender.clone());
         tokio::spawn(async move {
             let attempt = Box::new(load::run(job).await);
             let _ = sender.send(Event::Loaded { path, attempt });
@@ -74,8 +87,11 @@ impl Reloader {
             return;
         };
         let loading = slot.work.loading(serial);
-        if loading.is_none_or(|loading| loading.removed) {
+        let Some(loading) = loading.filter(|loading| !loading.removed) else {
             return;
+        };
+        if loading.cause == Cause::Apply {
+            return self.apply_wants_room(path, serial, go);
         }
         match slot.live.take() {
             Some(live) => self.pause(path, serial, live, Then::Stop(go)),

@@ -13,6 +13,8 @@ pub(super) enum Cause {
     Change,
     /// Another app of its group is loaded anew, and all of them move into other processes.
     Neighbour,
+    /// Another configuration is to be in force.
+    Apply,
     /// The generation that serves is as old as it may get.
     Age,
     /// It has answered as many requests as it may.
@@ -52,7 +54,7 @@ impl Cause {
     pub(super) fn wants_the_same(&self) -> bool {
         matches!(
             self,
-            Self::Neighbour | Self::Age | Self::Requests | Self::Memory
+            Self::Neighbour | Self::Apply | Self::Age | Self::Requests | Self::Memory
         )
     }
 
@@ -67,6 +69,7 @@ impl Cause {
             Self::Tracked => "tracked",
             Self::Change => "change",
             Self::Neighbour => "neighbour",
+            Self::Apply => "apply",
             Self::Age => "max-age",
             Self::Requests => "max-requests",
             Self::Memory => "memory-limit",

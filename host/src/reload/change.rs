@@ -14,6 +14,9 @@ use crate::{config::Policy, id::ArtifactPath, loader::StopReason};
 impl Reloader {
     /// The library changed or is new, or what it tracks changed.
     pub(super) fn changed(&mut self, path: &ArtifactPath, cause: Cause) {
+        if !self.is_wanted(path) {
+            return;
+        }
         let config = &self.config;
         let slot = self
             .slots

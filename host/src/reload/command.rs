@@ -263,13 +263,15 @@ impl Reloader {
         let named = |(path, slot): &(&ArtifactPath, &Slot)| {
             slot.name().is_some_and(|name| name.as_str() == app) || path.as_path() == app
         };
-        self.slots.iter().find(named).map(|(path, _)| path.clone())
+        let mut slots = self.slots.iter().filter(|(_, slot)| !slot.is_to_come());
+        slots.find(named).map(|(path, _)| path.clone())
     }
 
     fn known(&self) -> Vec<String> {
         let mut known: Vec<String> = self
             .slots
             .iter()
+            .filter(|(_, slot)| !slot.is_to_come())
             .map(|(path, slot)| match slot.name() {
                 Some(name) => name.to_string(),
                 None => path.to_string(),

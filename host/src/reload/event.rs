@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    apply::{Applied, Order},
     cause::Cause,
     command::{Command, Reply},
     groups::Launch,
@@ -111,6 +112,11 @@ pub(super) enum Event {
         app: String,
         command: Command,
         reply: oneshot::Sender<Reply>,
+    },
+    /// Another configuration is to be in force.
+    Apply {
+        order: Box<Order>,
+        reply: oneshot::Sender<Applied>,
     },
     /// Somebody wants to know what was loaded for an app.
     History {

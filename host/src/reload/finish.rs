@@ -28,6 +28,12 @@ use crate::{
 /// Loads that have ended, to the actor.
 impl Reloader {
     pub(super) fn loaded(&mut self, path: &ArtifactPath, mut attempt: Attempt) {
+        if self.is_applys(path, &attempt) {
+            return self.apply_loaded(path, attempt);
+        }
+        if self.is_stale(&attempt) {
+            return self.load_again(path, attempt);
+        }
         if let Some(slot) = self.slots.get_mut(path)
             && let Work::Loading(loading) = &mut slot.work
         {
@@ -59,19 +65,32 @@ impl Reloader {
         }
     }
 
+    /// The load that has ended, and the slot, which has nothing under way from now on. `None`: it
+    /// was a load of an artifact that was dropped meanwhile.
+    pub(super) fn ended(
+        &mut self,
+        path: &ArtifactPath,
+        attempt: &Attempt,
+    ) -> Option<(&mut Slot, Loading)> {
+        let slot = self.slots.get_mut(path)?;
+        slot.work.loading(attempt.serial)?;
+        match std::mem::replace(&mut slot.work, Work::Idle) {
+            Work::Loading(loading) => Some((slot, loading)),
+            Work::Idle => None,
+        }
+    }
+
     fn finish_load(&mut self, path: &ArtifactPath, attempt: Attempt) {
-        let Some(slot) = self.slots.get_mut(path) else {
+        let ending = self.ending.is_some();
+        let Some((slot, mut loading)) = self.ended(path, &attempt) else {
             return self.abandon(path, attempt.result);
         };
-        let Work::Loading(mut loading) = std::mem::replace(&mut slot.work, Work::Idle) else {
-            return self.abandon(path, attempt.result);
-        };
-        if self.ending.is_some() || loading.removed {
+        if ending || loading.removed {
             self.abandon(path, attempt.result);
             if loading.removed && loading.again.is_none() {
                 self.drop_slot(path);
             }
-            return;
+            return self.apply_idle(path);
         }
         let next = std::mem::take(&mut slot.waiting_for_next);
         let again = loading.again.take();
@@ -98,6 +117,7 @@ impl Reloader {
     /// What was wished for while a load was under way. The next may be under way by now: one that
     /// nobody has wished for.
     pub(super) fn go_on(&mut self, path: &ArtifactPath, askers: Vec<Asker>, again: Option<Cause>) {
+        self.apply_idle(path);
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
@@ -219,10 +239,11 @@ impl Reloader {
 
     /// Has what the generation that serves tracks watched. It was looked at before the load, so that
     /// no change since then is lost.
-    fn arrange(&self, path: &ArtifactPath, tracked: Vec<Tracked>) {
-        let Some(slot) = self.slots.get(path) else {
+    pub(super) fn arrange(&mut self, path: &ArtifactPath, tracked: Vec<Tracked>) {
+        let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
+        slot.tracked.clone_from(&tracked);
         let options = slot.options(&self.config);
         for problem in tracked.iter().filter_map(Tracked::problem) {
             tracing::warn!(
@@ -254,12 +275,7 @@ impl Reloader {
         slot.blocked_on = None;
         slot.waited = false;
         slot.refusal = None;
-        let app = match &slot.app {
-            Some(old) if old.name == found.app.name && old.mount == found.app.mount => {
-                std::sync::Arc::clone(old)
-            }
-            _ => found.app,
-        };
+        let app = slot.same_or(&found.app);
         app.shut(false);
         tracing::info!(
             event = "mounted",

@@ -5,15 +5,12 @@
 //! ready at the same time go into one crew, together with what serves of the others; when that
 //! crew is ready, all of them are switched to it in one step of the actor.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
-
-use tokio::sync::mpsc;
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use super::{
     Reloader,
     error::ReloadError,
-    event::Event,
-    launch::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
+    launch::{LaunchError, Launched, Launcher, Member, Said},
     load::{Attempt, Enlisted},
     slot::{Slot, Work},
 };
@@ -21,11 +18,13 @@ use crate::{
     generation::Crew,
     id::{ArtifactPath, GroupName},
 };
+pub(super) use launching::Order;
 use rolling::fill;
 
 mod compatible;
 mod handing;
-mod rolling;
+mod launching;
+pub(super) mod rolling;
 mod switching;
 
 /// The groups, to the actor.
@@ -56,7 +55,7 @@ struct Launching {
 
 /// A load that has come as far as it can without a crew.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     path: ArtifactPath,
     attempt: Attempt,
     enlisted: Enlisted,
@@ -65,10 +64,12 @@ struct Waiting {
 /// A crew that is ready, or is not to be.
 #[derive(Debug)]
 pub(super) struct Launch {
-    group: GroupName,
-    members: Vec<Member>,
-    result: Result<Launched, LaunchError>,
-    began: Instant,
+    pub(super) group: GroupName,
+    pub(super) members: Vec<Member>,
+    pub(super) result: Result<Launched, LaunchError>,
+    pub(super) began: Instant,
+    /// The transaction that it is for; `None`: it is for loads of their own.
+    pub(super) apply: Option<u64>,
 }
 
 impl Group {
@@ -113,7 +114,7 @@ impl Reloader {
             return;
         }
         let wanted = groups.groups.iter();
-        let wanted = wanted.filter(|(_, group)| group.is_wanted());
+        let wanted = wanted.filter(|(name, group)| group.is_wanted() && !self.is_manned(name));
         for name in wanted.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.launch(name);
         }
@@ -164,52 +165,15 @@ impl Reloader {
         }
         // The same order in each crew.
         members.sort_by(|one, other| one.name.cmp(&other.name));
-        let in_place_of = self.in_place_of(&members);
-        self.move_along(&members);
-        self.serial += 1;
-        let number = self.serial;
-        let Some(groups) = &mut self.groups else {
-            return;
-        };
-        let Some(group) = groups.groups.get_mut(&name) else {
-            return;
-        };
-        group.launching = Some(Launching {
-            number,
+        let config = Arc::clone(&self.config);
+        let in_place_of = self.in_place_of(&config, &members);
+        let order = Order {
+            group: name,
             requests,
-            in_place_of: in_place_of.clone(),
-        });
-        let (asks, mut asked) = mpsc::unbounded_channel();
-        let wanted = CrewWanted {
-            members: members.clone(),
             in_place_of,
-            asks,
+            apply: None,
         };
-        let launched = groups.launcher.launch(&name, wanted);
-        let sender = self.sender.clone();
-        let all_end = self.all_end.clone();
-        tokio::spawn(async move {
-            let began = Instant::now();
-            // Dropped at the host's end: nothing of it stays.
-            let mut launched = pin!(all_end.run_until_cancelled(launched));
-            let result = loop {
-                tokio::select! {
-                    result = &mut launched => break result,
-                    Some(ask) = asked.recv() => {
-                        let (group, launch) = (name.clone(), number);
-                        let _ = sender.send(Event::StateAsked { group, launch, ask });
-                    }
-                }
-            };
-            let Some(result) = result else { return };
-            let launch = Launch {
-                group: name,
-                members,
-                result,
-                began,
-            };
-            let _ = sender.send(Event::Launched(Box::new(launch)));
-        });
+        self.launch_members(order, members, &config);
     }
 
     /// A crew is ready, or is not to be.
@@ -229,6 +193,12 @@ impl Reloader {
         else {
             return;
         };
+        if launch.apply.is_some() {
+            self.apply_launched(launch, in_place_of);
+            // The next may have waited for the end of this one's.
+            self.apply_go_on();
+            return self.launch_all();
+        }
         let result = if in_place_of.is_empty() {
             launch.result
         } else {
@@ -245,6 +215,8 @@ impl Reloader {
                 self.not_launched(&launch.group, requests, error);
             }
         }
+        // It may have waited for this.
+        self.apply_go_on();
         self.launch_all();
     }
 

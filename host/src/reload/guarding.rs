@@ -144,6 +144,14 @@ impl Reloader {
             return;
         };
         let guard = slot.options(&self.config).guard;
+        if guard.is_zero() {
+            // It was set so meanwhile.
+            let reply = slot.name().map(|app| Reply::Serving {
+                app: app.to_string(),
+                generation: generation.get(),
+            });
+            return self.end_guard(path, reply);
+        }
         let counts = match &slot.live {
             Some(live) if live.lease.id == generation => live.lease.tally.counts(),
             // While it is paused, another load decides.

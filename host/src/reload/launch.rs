@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     artifact::Inspected,
-    config::Mount,
+    config::{Config, Mount},
     generation::Crew,
     id::{AppName, ArtifactPath, GenerationId, GroupName},
     loader::Snapshot,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Starts crews: sets of worker processes that have the apps of a group loaded.
 pub trait Launcher: fmt::Debug + Send + Sync {
-    /// Starts a full crew for these apps, and resolves when each of its workers is ready. On an
+    /// Starts a full crew for these apps, as that configuration says, and resolves when each of its workers is ready. On an
     /// error, and when it is dropped before it resolves, nothing of the crew stays.
     ///
     /// If an app must not be there twice, the workers of the crews in whose place it comes end one by
@@ -27,6 +27,7 @@ pub trait Launcher: fmt::Debug + Send + Sync {
     /// The error is a [`LaunchError`].
     fn launch(
         &self,
+        config: &Config,
         group: &GroupName,
         wanted: CrewWanted,
     ) -> BoxFuture<'static, Result<Launched, LaunchError>>;

@@ -1,6 +1,7 @@
 //! From a path to a generation that can take requests.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) serial: u64,
     pub(super) config: Arc<Config>,
     pub(super) router: Arc<Router>,
+    /// Apps whose mounts are no obstacle: they are switched together with this one.
+    pub(super) beside: Arc<HashSet<ArtifactPath>>,
     pub(super) registry: Arc<Registry>,
     /// The worker that this is; `None`: it is the host itself.
     pub(super) post: Option<Post>,
@@ -60,6 +63,10 @@ pub(super) struct Job {
 /// What a load came to.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    /// The number of the load.
+    pub(super) serial: u64,
+    /// What held when it was begun.
+    pub(super) config: Arc<Config>,
     /// What it was a load of, as far as that was found out.
     pub(super) digest: Option<Digest>,
     pub(super) times: Times,
@@ -139,6 +146,8 @@ pub(super) struct Times {
 
 pub(super) async fn run(job: Job) -> Attempt {
     let mut attempt = Attempt {
+        serial: job.serial,
+        config: Arc::clone(&job.config),
         digest: None,
         times: Times::default(),
         result: Err(ReloadError::Internal),
@@ -188,6 +197,7 @@ async fn load(
         claimant.clone(),
         Arc::clone(&job.registry),
         Arc::clone(&job.router),
+        Arc::clone(&job.beside),
         job.sender.clone(),
     ));
     let started = start(&job, app, opened, &asking, times).await;

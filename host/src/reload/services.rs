@@ -1,6 +1,7 @@
 //! What one generation may ask of the host.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,6 +33,8 @@ pub(super) struct Asking {
     pub(super) claimant: Claimant,
     pub(super) registry: Arc<Registry>,
     pub(super) router: Arc<Router>,
+    /// Apps whose mounts are no obstacle.
+    beside: Arc<HashSet<ArtifactPath>>,
     pub(super) sender: mpsc::UnboundedSender<Event>,
     /// `None` once setup is over.
     setup: Mutex<Option<Asked>>,
@@ -86,6 +89,7 @@ impl Asking {
         claimant: Claimant,
         registry: Arc<Registry>,
         router: Arc<Router>,
+        beside: Arc<HashSet<ArtifactPath>>,
         sender: mpsc::UnboundedSender<Event>,
     ) -> Self {
         Self {
@@ -93,6 +97,7 @@ impl Asking {
             claimant,
             registry,
             router,
+            beside,
             sender,
             setup: Mutex::new(Some(Asked::default())),
             state: Mutex::default(),
@@ -141,7 +146,7 @@ impl Services for Asking {
         self.in_setup("registering", |_| {
             if kind == ROUTE {
                 let mount: Mount = key.parse().map_err(|error| format!("{error}"))?;
-                let taken = self.router.check(&mount, &self.path);
+                let taken = self.router.check_beside(&mount, &self.path, &self.beside);
                 taken.map_err(|taken| format!("{taken}; choose another mount"))?;
             }
             let staged = self.registry.stage(&self.claimant, kind, key, value);

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Handed, Said, StateAsk, cause::Cause, command::Reply, guard::Samples, guarding::Guarded,
-    history::History, load::Started,
+    Handed, Said, StateAsk, Wanted, cause::Cause, command::Reply, guard::Samples,
+    guarding::Guarded, history::History, load::Started,
 };
 use crate::{
     app::App,
@@ -16,6 +16,7 @@ use crate::{
     id::{AppName, Digest, GenerationId, GroupName},
     loader::Snapshot,
     router::Router,
+    watcher::Tracked,
 };
 
 /// Artifacts that did worse than the one before are remembered, so many.
@@ -33,6 +34,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        Self {
+            mount: wanted.mount.clone(),
+            name: wanted.name.clone(),
+            alone: wanted.alone,
+        }
+    }
+
     /// Whether the operator named the artifact: then its slot stays when its file goes.
     pub(super) fn is_fixed(&self) -> bool {
         *self != Self::default()
@@ -163,6 +172,8 @@ pub(super) struct Slot {
     pub(super) handed: Option<Handed>,
     /// What it said in its setup, for that host.
     pub(super) said: Said,
+    /// What belongs to the generation that serves.
+    pub(super) tracked: Vec<Tracked>,
     /// The group that has it loaded, and what of.
     pub(super) elsewhere: Option<(GroupName, Arc<Inspected>)>,
 }
@@ -203,6 +214,7 @@ impl Slot {
             loaded: None,
             handed: None,
             said: Said::default(),
+            tracked: Vec::new(),
             elsewhere: None,
         }
     }
@@ -239,7 +251,7 @@ impl Slot {
                 self.off_file = true;
             }
             Cause::Revival(_) => self.off_file = true,
-            Cause::Neighbour | Cause::Age | Cause::Requests | Cause::Memory => {}
+            Cause::Neighbour | Cause::Apply | Cause::Age | Cause::Requests | Cause::Memory => {}
             Cause::Tracked | Cause::Change | Cause::App | Cause::Command { .. } => {
                 if self.pin.is_none() && !(self.off_file && *cause == Cause::Tracked) {
                     self.off_file = false;
@@ -275,6 +287,12 @@ impl Slot {
         mounted.or(self.place.name.as_ref())
     }
 
+    /// Whether it is there only for a configuration that is not in force.
+    pub(super) fn is_to_come(&self) -> bool {
+        let applies = matches!(&self.work, Work::Loading(loading) if loading.cause == Cause::Apply);
+        applies && self.app.is_none() && !self.place.is_fixed()
+    }
+
     pub(super) fn live_generation(&self) -> Option<GenerationId> {
         self.live.as_ref().map(|live| live.lease.id)
     }
@@ -298,6 +316,14 @@ impl Slot {
     /// The digest of what serves.
     pub(super) fn serving(&self) -> Option<Digest> {
         self.live.as_ref().map(|live| live.lease.digest)
+    }
+
+    /// The app that is mounted, if it is that one in name and mount: it stays over generations.
+    pub(super) fn same_or(&self, new: &Arc<App>) -> Arc<App> {
+        match &self.app {
+            Some(old) if old.name == new.name && old.mount == new.mount => Arc::clone(old),
+            _ => Arc::clone(new),
+        }
     }
 
     /// Mounts an app in the place of the one that there was, which is returned if it is another.
@@ -340,18 +366,15 @@ impl Slot {
         {
             opened.lived_alone_until(new);
         }
-        let app = match &self.app {
-            Some(old) if old.name == new.name && old.mount == new.mount => Arc::clone(old),
-            _ => new,
-        };
+        let app = self.same_or(&new);
         // For the same app, this atomic store is the whole reload. Another one is not found before
         // it answers.
         app.open(&lease);
         let before = self.mount(&app, router);
         if let Some(before) = &before {
-            // For requests that have been routed to it already, or wait there.
+            // For requests that have been routed to it already, or wait there. It goes with the
+            // last of them.
             before.open(&lease);
-            before.close();
         }
         tracing::info!(
             event = "serving",

@@ -25,10 +25,22 @@ use crate::{
 pub struct Status {
     /// The process as a whole.
     pub process: Process,
+    /// What it serves by.
+    pub configuration: ConfigurationStatus,
     /// The apps, by name.
     pub apps: Vec<AppStatus>,
     /// Old generations that are still there, the oldest first.
     pub retiring: Vec<RetiringStatus>,
+}
+
+/// What a host serves by.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ConfigurationStatus {
+    /// The file; `null`: the command line alone.
+    pub path: Option<String>,
+    /// When it came into force: at the host's start, or when it was last applied. Seconds since
+    /// 1970.
+    pub since: f64,
 }
 
 /// The process as a whole.
@@ -244,11 +256,10 @@ impl From<Option<&Footprint>> for FootprintStatus {
 
 impl From<&Attempted> for AttemptStatus {
     fn from(attempted: &Attempted) -> Self {
-        let at = attempted.at.duration_since(SystemTime::UNIX_EPOCH);
         Self {
             generation: attempted.generation.get(),
             digest: attempted.digest.map(|digest| digest.to_string()),
-            at: at.unwrap_or_default().as_secs_f64(),
+            at: seconds(attempted.at),
             cause: attempted.cause.to_owned(),
             outcome: attempted.outcome.clone(),
             staged_ms: attempted.times.staged_ms,
@@ -257,6 +268,12 @@ impl From<&Attempted> for AttemptStatus {
             probed_ms: attempted.times.probed_ms,
         }
     }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 impl HistoryStatus {
@@ -308,6 +325,7 @@ impl Reloader {
         let mut apps: Vec<AppStatus> = self
             .slots
             .iter()
+            .filter(|(_, slot)| !slot.is_to_come())
             .map(|(path, slot)| {
                 let options = slot.options(&self.config);
                 AppStatus {
@@ -364,6 +382,14 @@ impl Reloader {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 keys: process::plugin_keys(),
                 unloading_off: process::unloading_is_off().map(str::to_owned),
+            },
+            configuration: ConfigurationStatus {
+                path: self
+                    .config
+                    .file
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
+                since: seconds(self.applied),
             },
             apps,
             retiring: retiring.collect(),

@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use super::unheard::Accepted;
+use super::{acceptors::Waiting, unheard::Accepted};
 use crate::{config::ListenAddress, loader::Peer};
 
 /// How many connections wait at the most to be accepted, if the system allows so many
@@ -139,8 +139,14 @@ impl Listeners {
             .collect()
     }
 
-    pub(super) fn into_inner(self) -> impl Iterator<Item = Listener> {
-        self.0.into_iter().map(|(_, listener)| listener)
+    /// Puts them on the runtime that this is called on. Who connects waits.
+    ///
+    /// # Errors
+    /// When one cannot be waited for.
+    pub fn wait_for(self) -> io::Result<Waiting> {
+        let all = self.0.into_iter();
+        let all = all.map(|(address, listener)| Ok((address, listener.into_async()?)));
+        all.collect::<io::Result<_>>().map(Waiting)
     }
 }
 
@@ -152,6 +158,24 @@ pub struct Heirlooms {
 }
 
 impl Heirlooms {
+    /// Those of more listeners, too.
+    pub fn add(&mut self, more: Self) {
+        self.sockets.extend(more.sockets);
+        self.files.extend(more.files);
+    }
+
+    /// Lets these go: nobody listens there any more.
+    pub fn forget(&mut self, addresses: &[ListenAddress]) {
+        for address in addresses {
+            if let Some(at) = self.sockets.iter().position(|it| it.address == *address) {
+                self.sockets.remove(at);
+            }
+            if let ListenAddress::Unix(path) = address {
+                self.files.retain(|file| file.path() != path);
+            }
+        }
+    }
+
     /// Somebody goes on with them: Unix sockets' files are not removed.
     #[must_use]
     pub fn hand_on(self) -> Vec<Heirloom> {
@@ -187,7 +211,7 @@ impl Heirloom {
 }
 
 #[derive(Debug)]
-pub(super) enum Listener {
+enum Listener {
     Tcp(TcpListener),
     // The file goes before the socket is closed: a successor may bind at once.
     Unix(SocketFile, UnixListener),
@@ -239,7 +263,7 @@ impl Listener {
     }
 
     /// Puts it on the runtime that this is called on.
-    pub(super) fn into_async(self) -> io::Result<AsyncListener> {
+    fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(listener) => AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
             Self::Unix(file, listener) => {

@@ -69,6 +69,19 @@ impl Tracked {
         Ok(Self::new(literal, matcher))
     }
 
+    /// The same, as it is at this moment.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.base.clone(), self.matcher.clone())
+    }
+
+    /// Whether it is the same files, whenever it was looked at.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let pattern = |it: &Self| it.matcher.as_ref().map(|it| it.glob().glob().to_owned());
+        self.base == other.base && pattern(self) == pattern(other)
+    }
+
     fn new(base: PathBuf, matcher: Option<GlobMatcher>) -> Self {
         let mut tracked = Self {
             base,

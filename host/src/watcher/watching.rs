@@ -119,6 +119,18 @@ impl Watching {
         Ok(found)
     }
 
+    /// Forgets a folder, and what is in it but was not named for itself.
+    pub(super) fn remove_folder(&mut self, dir: &ArtifactPath) {
+        self.folders.remove(dir);
+        let inside = |path: &ArtifactPath| path.as_path().parent() == Some(dir.as_path());
+        let known = self.artifacts.iter();
+        let its = known.filter(|(path, it)| it.origin == Some(Origin::Folder) && inside(path));
+        for path in its.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            self.remove(&path);
+        }
+        self.prune();
+    }
+
     pub(super) fn set_files(&mut self, files: HashSet<ArtifactPath>) -> Result<(), WatchError> {
         self.artifacts
             .retain(|path, it| it.origin != Some(Origin::File) || files.contains(path));
@@ -412,7 +424,8 @@ pub(crate) fn is_library(path: &Path) -> bool {
 }
 
 /// The libraries in a folder, by name; none when it cannot be read.
-fn libraries(dir: &ArtifactPath) -> Vec<ArtifactPath> {
+/// The libraries that are in a folder now, by name.
+pub(crate) fn libraries(dir: &ArtifactPath) -> Vec<ArtifactPath> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };

@@ -1,16 +1,18 @@
 //! A host that serves, until it ends or goes on in a fresh process image.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use super::{
     program::{Checked, Program},
+    recipe::Recipe,
     signals::Signal,
-    wishes::{Asker, End, Wish, Wishes},
+    wishes::{Application, Asker, End, Wish, Wishes},
 };
 use crate::{
     admin::{HostAnswer, Image},
+    config::Config,
     loader::StopReason,
     reload::Handle,
     server::{Heirlooms, Server, Unheard},
@@ -27,8 +29,10 @@ pub(super) struct Running {
     pub(super) actor: JoinHandle<()>,
     /// What it listens on.
     pub(super) heirlooms: Heirlooms,
-    /// How long requests may go on that were begun.
-    pub(super) drain: Duration,
+    /// What is in force.
+    pub(super) config: Arc<Config>,
+    /// How it was made.
+    pub(super) recipe: Arc<Recipe>,
     /// How often the process was to go on in a fresh image so far.
     pub(super) restarts: u64,
 }
@@ -47,7 +51,7 @@ impl Running {
     /// # Errors
     /// The signal that ended it at once.
     pub(super) async fn run(
-        self,
+        mut self,
         wishes: &mut Wishes,
         program: &Program,
         image: &watch::Sender<Option<Image>>,
@@ -56,7 +60,7 @@ impl Running {
             return self.stop(wishes).await;
         };
         image.send_replace(None);
-        let deadline = Instant::now() + self.drain;
+        let deadline = Instant::now() + self.config.defaults.drain;
         if !self.wind_down(deadline, wishes).await? {
             return self.stop(wishes).await;
         }
@@ -66,7 +70,7 @@ impl Running {
 
     /// Serves until it is to end (`None`), or to restart, and can.
     async fn serve(
-        &self,
+        &mut self,
         wishes: &mut Wishes,
         program: &Program,
     ) -> Result<Option<Checked>, Signal> {
@@ -77,6 +81,14 @@ impl Running {
                     stopping(&who);
                     return Ok(None);
                 }
+                Wish::Apply(application) => match self.apply_for(application, wishes).await {
+                    None => continue,
+                    Some(End::AtOnce(signal)) => return Err(signal),
+                    Some(End::Stop(who)) => {
+                        stopping(&who);
+                        return Ok(None);
+                    }
+                },
                 Wish::Restart(who) => who,
             };
             // The program may take its time to answer; that is no reason not to end.
@@ -120,6 +132,25 @@ impl Running {
         }
     }
 
+    /// Has a changed configuration in force for somebody. All else that is wished for waits, but
+    /// not the end, which this returns.
+    async fn apply_for(&mut self, application: Application, wishes: &mut Wishes) -> Option<End> {
+        let Application { dry_run, reply } = application;
+        let mut applied = pin!(self.apply(dry_run));
+        let applied = loop {
+            tokio::select! {
+                applied = &mut applied => break applied,
+                wish = wishes.fresh() => match wish {
+                    Wish::End(end) => return Some(end),
+                    wish => wishes.keep(wish),
+                },
+            }
+        };
+        // Who does not wait any more has the log.
+        reply.map(|reply| reply.send(applied));
+        None
+    }
+
     /// Serves new requests on while what is under way ends: only then is the time in which nobody
     /// answers short, however long that takes. `false`: it is to end instead.
     async fn wind_down(&self, deadline: Instant, wishes: &mut Wishes) -> Result<bool, Signal> {
@@ -149,9 +180,10 @@ impl Running {
             server,
             actor,
             heirlooms,
-            drain,
+            config,
             ..
         } = self;
+        let drain = config.defaults.drain;
         let mut ended = pin!(async {
             let unheard = server.hand_over(Instant::now() + drain).await;
             handle.shutdown(deadline.max(Instant::now())).await;
@@ -192,7 +224,7 @@ impl Running {
         // Who connects from now on is refused, instead of waiting for nobody.
         drop(self.heirlooms);
         wishes.answer_all(HostAnswer::ending());
-        let deadline = Instant::now() + self.drain;
+        let deadline = Instant::now() + self.config.defaults.drain;
         let ended = async {
             self.handle.announce_shutdown(StopReason::HostShutdown);
             self.server.drain(deadline).await;

@@ -14,6 +14,8 @@ pub(super) enum Signal {
     Interrupt,
     /// SIGQUIT: end at once.
     Quit,
+    /// SIGHUP: have a changed configuration in force.
+    Apply,
     /// SIGUSR2: go on in a fresh process image.
     Restart,
 }
@@ -24,6 +26,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::Quit => "SIGQUIT",
+            Self::Apply => "SIGHUP",
             Self::Restart => "SIGUSR2",
         }
     }
@@ -33,7 +36,7 @@ impl Signal {
         match self {
             Self::Interrupt => ExitCode::Interrupted,
             Self::Quit => ExitCode::Quit,
-            Self::Terminate | Self::Restart => ExitCode::Terminated,
+            Self::Terminate | Self::Apply | Self::Restart => ExitCode::Terminated,
         }
     }
 }
@@ -43,6 +46,7 @@ pub(super) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     quit: Stream,
+    apply: Stream,
     restart: Stream,
 }
 
@@ -60,6 +64,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
+            apply: listen(SignalKind::hangup())?,
             restart: listen(SignalKind::user_defined2())?,
         })
     }
@@ -69,6 +74,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.quit.recv() => Signal::Quit,
+            _ = self.apply.recv() => Signal::Apply,
             _ = self.restart.recv() => Signal::Restart,
         }
     }

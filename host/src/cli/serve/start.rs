@@ -11,6 +11,7 @@ use super::{
     asides::Asides,
     estate::Estate,
     program::Program,
+    recipe::Recipe,
     running::Running,
     signals::{Signal, Signals},
     wanted::{tell_strangers, wanted},
@@ -43,6 +44,7 @@ pub(in crate::cli) enum Ended {
 
 pub(super) async fn start(
     config: &Arc<Config>,
+    recipe: &Arc<Recipe>,
     estate: Estate,
     program: &Program,
     first: impl AsyncFnOnce(FirstRound) -> Result<(), ExitCode>,
@@ -64,15 +66,8 @@ pub(super) async fn start(
         group
             .permitted()
             .map_err(|error| cannot_start(&format!("group `{name}`: {error}"), error.remedy()))?;
-        if !config.names_group(name) {
-            tracing::warn!(
-                event = "no-app",
-                group = name.as_str(),
-                remedy = "set `group` for an app, or remove the group",
-                "no app names group `{name}`",
-            );
-        }
     }
+    no_app_names(config);
     // Bound before any plugin's code runs: a port that is taken is found out at once.
     let listeners = Listeners::bind(&config.listen, estate.sockets)
         .map_err(|error| cannot_start(&error, error.remedy()))?;
@@ -103,17 +98,14 @@ pub(super) async fn start(
     let (wish, wished) = mpsc::unbounded_channel();
     let sizes = Sizes::default();
     let asides = Asides::new(sizes.clone())?;
-    let supervisor = (!config.groups.is_empty()).then(|| {
-        let supervisor = Supervisor::new(
-            Arc::clone(config),
-            Arc::clone(&staging),
-            wish,
-            registry,
-            Arc::clone(&store),
-            sizes,
-        );
-        Arc::new(supervisor) as Arc<dyn Launcher>
-    });
+    let supervisor = Supervisor::new(
+        Arc::clone(&staging),
+        wish,
+        registry,
+        Arc::clone(&store),
+        sizes,
+    );
+    let supervisor = Arc::new(supervisor) as Arc<dyn Launcher>;
     let (mut reloader, handle) = Reloader::new(Parts {
         config: Arc::clone(config),
         router: Arc::clone(&router),
@@ -123,7 +115,7 @@ pub(super) async fn start(
         watch_events,
         store: Arc::clone(&store),
         restart: restart.clone(),
-        launcher: supervisor,
+        launcher: Some(supervisor),
         superior: None,
     });
     let (command, commands) = mpsc::unbounded_channel();
@@ -189,7 +181,8 @@ pub(super) async fn start(
         server,
         actor,
         heirlooms,
-        drain: config.defaults.drain,
+        config: Arc::clone(config),
+        recipe: Arc::clone(recipe),
         restarts: estate.restarts,
     };
     let legacy = match host.run(&mut wishes, program, &tell_image).await {
@@ -211,6 +204,22 @@ pub(super) async fn start(
     };
     left.limit();
     Ok(Ended::Before(left))
+}
+
+/// Says which groups are there for nobody: a name may be a slip.
+pub(super) fn no_app_names(config: &Config) {
+    for name in config
+        .groups
+        .keys()
+        .filter(|name| !config.names_group(name))
+    {
+        tracing::warn!(
+            event = "no-app",
+            group = name.as_str(),
+            remedy = "set `group` for an app, or remove the group",
+            "no app names group `{name}`",
+        );
+    }
 }
 
 /// Tells the workers of groups what apps have registered.

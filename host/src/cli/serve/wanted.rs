@@ -7,44 +7,71 @@ use crate::{
     config::{Config, nearest},
     exit_code::ExitCode,
     id::ArtifactPath,
-    reload::{Reloader, Status, Wanted},
+    reload::{Reloader, Status, Target, Wanted},
 };
 
-/// What the sources come to, watched from now on.
-pub(super) fn wanted(config: &Config, reloader: &mut Reloader) -> Result<Vec<Wanted>, ExitCode> {
-    let mut wanted: Vec<Wanted> = Vec::new();
+/// What the sources come to.
+///
+/// # Errors
+/// Says which is none, and what to do about it.
+pub(super) fn targets(config: &Config) -> Result<Vec<Target>, (String, String)> {
+    let mut targets = Vec::new();
     for source in &config.sources {
         let directory = source
             .is_directory()
-            .map_err(|error| cannot_start(&error, error.remedy()))?;
-        if directory {
-            let found = reloader
-                .watch_directory(&source.path)
-                .map_err(|error| cannot_start(&error, error.remedy()))?;
-            if found.is_empty() {
-                no_plugins(&source.path);
-            }
-            wanted.extend(found.into_iter().map(|path| Wanted {
-                path,
-                mount: None,
-                name: None,
-                alone: false,
-                handed: None,
-            }));
-            continue;
-        }
+            .map_err(|error| (error.to_string(), error.remedy().to_owned()))?;
         let path = ArtifactPath::new(&source.path)
-            .map_err(|error| cannot_start(&error, "name a file by its path"))?;
-        reloader
-            .watch_artifact(&path)
-            .map_err(|error| cannot_start(&error, error.remedy()))?;
-        wanted.push(Wanted {
-            path,
-            mount: source.mount.clone(),
-            name: source.name.clone(),
-            alone: config.is_alone(source),
-            handed: None,
+            .map_err(|error| (error.to_string(), "name a file by its path".to_owned()))?;
+        targets.push(if directory {
+            Target::Folder(path)
+        } else {
+            Target::Library(Wanted {
+                path,
+                mount: source.mount.clone(),
+                name: source.name.clone(),
+                alone: config.is_alone(source),
+                handed: None,
+            })
         });
+    }
+    Ok(targets)
+}
+
+/// What there is of it, watched from now on.
+pub(super) fn wanted(config: &Config, reloader: &mut Reloader) -> Result<Vec<Wanted>, ExitCode> {
+    let targets = targets(config).map_err(|(error, remedy)| cannot_start(&error, &remedy))?;
+    let named = targets.iter().filter_map(|target| match target {
+        Target::Library(wanted) => Some(wanted.path.clone()),
+        Target::Folder(_) => None,
+    });
+    let named: HashSet<_> = named.collect();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for target in targets {
+        match target {
+            Target::Folder(dir) => {
+                let found = reloader
+                    .watch_directory(&dir)
+                    .map_err(|error| cannot_start(&error, error.remedy()))?;
+                if found.is_empty() {
+                    no_plugins(dir.as_path());
+                }
+                // What is said of one that is named wins, wherever that is.
+                let others = found.into_iter().filter(|path| !named.contains(path));
+                wanted.extend(others.map(|path| Wanted {
+                    path,
+                    mount: None,
+                    name: None,
+                    alone: false,
+                    handed: None,
+                }));
+            }
+            Target::Library(library) => {
+                reloader
+                    .watch_artifact(&library.path)
+                    .map_err(|error| cannot_start(&error, error.remedy()))?;
+                wanted.push(library);
+            }
+        }
     }
     let mut seen = HashSet::new();
     wanted.retain(|wanted| seen.insert(wanted.path.clone()));

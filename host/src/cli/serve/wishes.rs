@@ -1,6 +1,6 @@
 //! What a running host is wished to do as a whole: by signals, commands and apps.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -11,6 +11,7 @@ use super::signals::{Signal, Signals};
 use crate::{
     admin::{HostAnswer, HostRequest},
     id::AppName,
+    reload::Applied,
 };
 
 /// An image that is there because of a restart, or has refused one, goes on for so long at least, as
@@ -23,6 +24,17 @@ pub(super) enum Wish {
     End(End),
     /// Go on in a fresh process image.
     Restart(Asker),
+    /// Have a changed configuration in force.
+    Apply(Application),
+}
+
+/// The wish for a changed configuration.
+#[derive(Debug)]
+pub(super) struct Application {
+    /// Only to be told what would change.
+    pub(super) dry_run: bool,
+    /// Who waits to be told; `None`: the log is.
+    pub(super) reply: Option<oneshot::Sender<Applied>>,
 }
 
 /// How it is to end.
@@ -60,6 +72,8 @@ pub(super) struct Wishes {
     apps_from: Instant,
     /// One that came before.
     put_off: Option<AppName>,
+    /// Wishes that came while something else was being done.
+    kept: VecDeque<Wish>,
     waiting: Vec<oneshot::Sender<HostAnswer>>,
     /// What a restart that is asked for now is told; `None`: that will be known later.
     answer: Option<HostAnswer>,
@@ -80,6 +94,7 @@ impl Wishes {
             apps,
             apps_from: if restarted { now + AT_LEAST } else { now },
             put_off: None,
+            kept: VecDeque::new(),
             waiting: Vec::new(),
             answer: None,
         }
@@ -87,6 +102,22 @@ impl Wishes {
 
     /// The next one. Cancel-safe.
     pub(super) async fn next(&mut self) -> Wish {
+        match self.kept.pop_front() {
+            Some(wish) => wish,
+            None => self.fresh().await,
+        }
+    }
+
+    /// One that is to be heard later. Signals for what is to be done anyway count once.
+    pub(super) fn keep(&mut self, wish: Wish) {
+        let is_signal = |wish: &Wish| matches!(wish, Wish::Apply(Application { reply: None, .. }));
+        if !(is_signal(&wish) && self.kept.iter().any(is_signal)) {
+            self.kept.push_back(wish);
+        }
+    }
+
+    /// The next one that was not kept. Cancel-safe.
+    pub(super) async fn fresh(&mut self) -> Wish {
         loop {
             let is_early = self.put_off.is_some();
             tokio::select! {
@@ -95,6 +126,10 @@ impl Wishes {
                         Wish::End(End::Stop(Asker::Signal(signal)))
                     }
                     Signal::Quit => Wish::End(End::AtOnce(signal)),
+                    Signal::Apply => Wish::Apply(Application {
+                        dry_run: false,
+                        reply: None,
+                    }),
                     Signal::Restart => Wish::Restart(Asker::Signal(signal)),
                 },
                 Some(command) = self.commands.recv() => return self.command(command),
@@ -114,6 +149,10 @@ impl Wishes {
     fn command(&mut self, command: HostRequest) -> Wish {
         match command {
             HostRequest::Stop => Wish::End(End::Stop(Asker::Command)),
+            HostRequest::Apply { dry_run, reply } => Wish::Apply(Application {
+                dry_run,
+                reply: Some(reply),
+            }),
             HostRequest::Restart(reply) => {
                 match &self.answer {
                     None => self.waiting.push(reply),
@@ -146,8 +185,11 @@ impl Wishes {
     /// The next one that ends the host. Who wants a restart meanwhile has it, or waits to be told.
     pub(super) async fn end(&mut self) -> End {
         loop {
-            if let Wish::End(end) = self.next().await {
-                return end;
+            match self.fresh().await {
+                Wish::End(end) => return end,
+                // Unless it is known by now that there will be no later.
+                wish @ Wish::Apply(_) if self.answer.is_none() => self.keep(wish),
+                Wish::Apply(_) | Wish::Restart(_) => {}
             }
         }
     }

@@ -220,6 +220,7 @@ fn the_documentation_has_every_option_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (_, section) = text.split_once("## Process groups").unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let rows: BTreeMap<&str, &str> = section
         .lines()
         .filter_map(|line| {

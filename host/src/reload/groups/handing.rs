@@ -39,7 +39,7 @@ impl Reloader {
         }
     }
 
-    pub(super) fn stay_one(&mut self, path: &ArtifactPath) {
+    pub(in crate::reload) fn stay_one(&mut self, path: &ArtifactPath) {
         let Some(slot) = self.slots.get_mut(path) else {
             return;
         };
@@ -51,7 +51,8 @@ impl Reloader {
             self.resume(path, paused);
         }
         if loading.removed && loading.again.is_none() {
-            return self.drop_slot(path);
+            self.drop_slot(path);
+            return self.apply_idle(path);
         }
         self.go_on(path, next, loading.again);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
+    config::Config,
     generation::Crew,
     registry::{Claimant, ROUTE},
     reload::{
@@ -19,10 +20,14 @@ type Refused = (LaunchError, Option<BoxFuture<'static, ()>>);
 impl Reloader {
     /// The crews in whose place one with these apps comes, as far as they have one loaded that must
     /// not be there twice.
-    pub(super) fn in_place_of(&self, members: &[Member]) -> Vec<Arc<dyn Crew>> {
+    pub(in crate::reload) fn in_place_of(
+        &self,
+        config: &Config,
+        members: &[Member],
+    ) -> Vec<Arc<dyn Crew>> {
         let mut crews: Vec<Arc<dyn Crew>> = Vec::new();
         for member in members {
-            if self.config.options_of(&member.name).overlap {
+            if config.options_of(&member.name).overlap {
                 continue;
             }
             let live = self.slots.get(&member.path).and_then(|it| it.live.as_ref());
@@ -87,7 +92,7 @@ impl Reloader {
 }
 
 /// Has the workers started again that have made room for a crew, as soon as that is gone.
-pub(super) fn fill(crews: Vec<Arc<dyn Crew>>, gone: Option<BoxFuture<'static, ()>>) {
+pub(in crate::reload) fn fill(crews: Vec<Arc<dyn Crew>>, gone: Option<BoxFuture<'static, ()>>) {
     tokio::spawn(async move {
         if let Some(gone) = gone {
             gone.await;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::Waiting;
 use crate::{
+    config::Config,
     generation::{Body, Facts, Live, Seat},
     loader::StopReason,
     registry::{Claimant, ROUTE},
@@ -12,6 +13,7 @@ use crate::{
         launch::{Launched, Member, Said},
         load::{self, Attempt, Enlisted, Loaded, Started, Times},
         services::{self, Asked},
+        slot::Work,
     },
     watcher::Tracked,
 };
@@ -48,7 +50,7 @@ impl Reloader {
     }
 
     /// A generation of an app that asked for the crew.
-    fn started(
+    pub(in crate::reload) fn started(
         &mut self,
         member: &Member,
         launched: &Launched,
@@ -61,7 +63,7 @@ impl Reloader {
             app: member.name.clone(),
             serial: self.serial,
         };
-        let live = self.seated(member, launched);
+        let live = self.seated(&attempt.config, member, launched);
         if let Err(error) = self.stage(&claimant, &said) {
             self.registry.discard(&claimant);
             self.retire(&member.path, live, StopReason::Abandoned, None);
@@ -98,11 +100,18 @@ impl Reloader {
         });
         let Some((app, (fingerprint, digest), group, artifact)) = found else {
             // It was removed meanwhile.
-            let live = self.seated(member, launched);
+            let live = self.seated(&self.config, member, launched);
             self.retire(&member.path, live, StopReason::Removal, None);
             return self.stay_one(&member.path);
         };
+        let loading = self.slots.get(&member.path).map(|slot| &slot.work);
+        let serial = match loading {
+            Some(Work::Loading(loading)) => loading.serial,
+            _ => 0,
+        };
         let mut attempt = Attempt {
+            serial,
+            config: Arc::clone(&self.config),
             digest: Some(digest),
             times: Times::default(),
             result: Err(ReloadError::Internal),
@@ -119,7 +128,12 @@ impl Reloader {
         self.loaded(&member.path, attempt);
     }
 
-    fn seated(&self, member: &Member, launched: &Launched) -> Live {
+    pub(in crate::reload) fn seated(
+        &self,
+        config: &Config,
+        member: &Member,
+        launched: &Launched,
+    ) -> Live {
         let facts = Facts {
             app: member.name.clone(),
             load: self.serial,
@@ -131,7 +145,7 @@ impl Reloader {
             tally: Arc::new(load::tally(
                 &member.path,
                 member.generation,
-                self.config.options_of(&member.name),
+                config.options_of(&member.name),
                 &self.sender,
             )),
         };

@@ -98,7 +98,7 @@ fn examine(job: &Job, digest: &mut Option<Digest>) -> Result<Artifact, ReloadErr
     let said = job.place.mount.as_ref();
     let mount = job.config.mount_of(&name, said, job.place.alone);
     // Asked before any of its code runs.
-    job.router.check(&mount, &job.path)?;
+    job.router.check_beside(&mount, &job.path, &job.beside)?;
     for warning in inspected.warnings() {
         tracing::warn!(app = name.as_str(), path = %job.path, "{warning}");
     }
