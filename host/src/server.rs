@@ -19,12 +19,18 @@ use tokio_util::sync::CancellationToken;
 
 mod connection;
 mod crowd;
+mod direct;
+mod entrance;
 mod http_thread;
+mod lane;
 mod last_answer;
 mod listener;
 mod orders;
+mod tap;
 mod unheard;
 
+pub use entrance::Entrance;
+pub use lane::Lane;
 pub use listener::{BindError, Heirloom, Heirlooms, Listeners};
 pub(crate) use listener::{SocketFile, bind_unix};
 pub use unheard::Unheard;

@@ -7,6 +7,7 @@ use tokio::runtime::Builder;
 mod asides;
 mod estate;
 mod options;
+mod own_sockets;
 mod program;
 mod running;
 mod signals;

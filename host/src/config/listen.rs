@@ -40,7 +40,9 @@ impl ListenAddress {
         let list = value.as_array().ok_or_else(|| wrong(""))?;
         let addresses = list.iter().map(|address| {
             let text = address.as_str().ok_or_else(|| wrong(""))?;
-            let address = text.parse().map_err(|error: ListenAddressError| wrong(&format!(": {error}")))?;
+            let address = text
+                .parse()
+                .map_err(|error: ListenAddressError| wrong(&format!(": {error}")))?;
             Ok(match address {
                 Self::Unix(path) => Self::Unix(dir.join(path)),
                 Self::Tcp(_) => address,

@@ -9,6 +9,8 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
 
 use tokio::sync::mpsc;
 
+use futures_util::future::join_all;
+
 use super::{
     Reloader,
     error::ReloadError,
@@ -27,6 +29,7 @@ mod compatible;
 mod handing;
 mod rolling;
 mod switching;
+mod ways;
 
 /// The groups, to the actor.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ struct Waiting {
 pub(super) struct Launch {
     group: GroupName,
     members: Vec<Member>,
+    /// Crews that have served the group. If there is a new one, they stand aside.
+    before: Vec<Arc<dyn Crew>>,
     result: Result<Launched, LaunchError>,
     began: Instant,
 }
@@ -165,6 +170,7 @@ impl Reloader {
         // The same order in each crew.
         members.sort_by(|one, other| one.name.cmp(&other.name));
         let in_place_of = self.in_place_of(&members);
+        let before = self.crews_of(&name);
         self.move_along(&members);
         self.serial += 1;
         let number = self.serial;
@@ -202,9 +208,18 @@ impl Reloader {
                 }
             };
             let Some(result) = result else { return };
+            if result.is_ok() {
+                // What they take themselves is switched with what is passed on to them: nothing
+                // begins any more where it is old, and waits until the new ones accept.
+                let aside = join_all(before.iter().map(|crew| crew.stand_aside()));
+                if all_end.run_until_cancelled(aside).await.is_none() {
+                    return;
+                }
+            }
             let launch = Launch {
                 group: name,
                 members,
+                before,
                 result,
                 began,
             };
@@ -239,10 +254,14 @@ impl Reloader {
             })
         };
         match result {
-            Ok(launched) => self.switch(requests, &launch.members, &launched, launch.began),
+            Ok(launched) => {
+                self.switch(requests, &launch.members, &launched, launch.began);
+                self.accept(&launched.crew, &launch.before);
+            }
             Err(error) => {
                 self.stay(&launch.members, &requests);
                 self.not_launched(&launch.group, requests, error);
+                launch.before.iter().for_each(|crew| crew.accept());
             }
         }
         self.launch_all();
