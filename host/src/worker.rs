@@ -1,14 +1,12 @@
 //! One process of a group: a host of its apps that another one, the supervisor, tells what to do.
 //!
 //! It has two descriptors from the supervisor: the channel, and the socket on which it listens for
-//! requests; and those of the sockets that its group listens on itself ([`OwnSockets`]). It loads what it is told, once; a new version is a new worker.
+//! requests; and those of the sockets that its group listens on itself ([`OwnSockets`]). It loads
+//! what it is told, once; a new version is a new worker.
 
 use std::{
     io,
-    os::{
-        fd::OwnedFd,
-        unix::net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -21,6 +19,7 @@ use tokio::{
     time::Instant,
 };
 
+mod own;
 mod upstream;
 
 use crate::{
@@ -35,10 +34,12 @@ use crate::{
     process::{self, HostThreads, Parent},
     reload::{Handle, Parts, Reloader, Superior, Wanted},
     router::Router,
-    server::{Entrance, Lane, Listeners, Server},
+    server::{Entrance, Listeners, Server},
     state::StateStore,
     telemetry,
 };
+pub use own::OwnSockets;
+use own::{goes_on_elsewhere, tick};
 use upstream::{Upstream, Writer, fitting};
 
 /// How long HTTP threads may take to end once nothing is left to serve.
@@ -49,15 +50,6 @@ const PASSING: Duration = Duration::from_secs(2);
 
 /// How long the supervisor's death may come after the end of its channel.
 const DEATH: Duration = Duration::from_secs(1);
-
-/// What all workers of a group have to take connections themselves.
-#[derive(Debug)]
-pub struct OwnSockets {
-    /// Where they listen.
-    pub sockets: Vec<OwnedFd>,
-    /// How they pass connections on.
-    pub lane: Lane,
-}
 
 /// Serves until the supervisor says to end, or ends itself.
 pub async fn run(end: UnixStream, listener: UnixListener, own: Option<OwnSockets>) -> ExitCode {
@@ -300,24 +292,6 @@ impl Worker {
         }
     }
 
-    /// Reports what it has done, if that has changed.
-    async fn count(&self, before: &mut (u64, u64)) {
-        let status = self.handle.status().await;
-        let apps = status.map(|status| status.apps).unwrap_or_default();
-        let serving = apps.into_iter().filter_map(|app| app.serving);
-        let now = serving.fold((0, 0), |(requests, in_flight), app| {
-            (requests + app.requests, in_flight + app.in_flight as u64)
-        });
-        if now != *before {
-            *before = now;
-            let (requests, in_flight) = now;
-            self.upstream.report(Report::Served {
-                requests,
-                in_flight,
-            });
-        }
-    }
-
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Accept => {
@@ -398,14 +372,15 @@ impl Worker {
             deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_155_760_000));
         let ended = async {
             self.handle.announce_shutdown(reason);
-            self.upstream.give_up();
             if let Some(entrance) = &mut self.entrance {
-                if matches!(reason, StopReason::HostShutdown | StopReason::Inactivity) {
-                    entrance.close().await;
-                } else {
+                if goes_on_elsewhere(reason) {
                     entrance.stand_aside().await;
+                } else {
+                    entrance.close().await;
                 }
+                self.upstream.report(Report::StoodAside);
             }
+            self.upstream.give_up();
             self.server.drain(deadline).await;
             if let Some(entrance) = &self.entrance {
                 entrance.flush(deadline.min(Instant::now() + PASSING)).await;
@@ -461,13 +436,6 @@ impl Loaded {
         let apps = apps.iter();
         apps.map(|(name, path)| Ready::new(name, said.remove(path).unwrap_or_default()))
             .collect()
-    }
-}
-
-async fn tick(interval: Option<&mut tokio::time::Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
     }
 }
 

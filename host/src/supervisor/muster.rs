@@ -128,6 +128,8 @@ struct Living {
     orders: mpsc::UnboundedSender<Order>,
     /// What it says it has been given, by whichever way, and has under way.
     served: (u64, usize),
+    /// Nothing begins any more on connections that it took itself.
+    aside: bool,
     wear: Wear,
     /// The same, as it was in the set before.
     former: Vec<Arc<Worker>>,
@@ -376,7 +378,7 @@ impl Muster {
                 requests,
                 in_flight,
             } => self.served(serial, requests, in_flight),
-            Report::StoodAside => self.entrances.stood_aside(serial),
+            Report::StoodAside => self.stands_aside(serial),
             Report::Ending { reason } => self.leaves(serial, &reason),
             Report::SavedState { .. } | Report::StateLeft { .. } => {
                 self.state_said(serial, report);
@@ -431,6 +433,7 @@ impl Muster {
             ready: now,
             orders,
             served: (0, 0),
+            aside: false,
             wear: Wear::new(options, now),
             former: Vec::new(),
             killed,

@@ -23,7 +23,7 @@ struct Waiting {
 }
 
 impl Entrances {
-    /// A worker begins nothing more.
+    /// A worker begins nothing more, or is dead.
     pub(super) fn stood_aside(&mut self, serial: u64) {
         for waiting in &mut self.waiting {
             waiting.serials.remove(&serial);
@@ -40,7 +40,12 @@ impl Muster {
     pub(super) fn open_entrances(&mut self) {
         if self.plan.sockets.is_some() && !self.is_over() {
             self.entrances.are_open = true;
-            self.tell_all(&Order::Accept);
+            for place in &mut self.places {
+                if let Some(living) = &mut place.living {
+                    living.aside = false;
+                    let _ = living.orders.send(Order::Accept);
+                }
+            }
         }
     }
 
@@ -50,7 +55,9 @@ impl Muster {
             return;
         }
         let living = self.places.iter().filter_map(|place| place.living.as_ref());
-        let serials = living.chain(&self.ending).map(|living| {
+        let all = living.chain(&self.ending);
+        // Who is ending has stood aside, or will without being told.
+        let serials = all.filter(|living| !living.aside).map(|living| {
             let _ = living.orders.send(Order::StandAside);
             living.serial
         });
@@ -58,6 +65,16 @@ impl Muster {
         self.entrances.waiting.push(Waiting { serials, done });
         // There may be nobody at all.
         self.entrances.stood_aside(0);
+    }
+
+    /// A worker says that it begins nothing more.
+    pub(super) fn stands_aside(&mut self, serial: u64) {
+        let living = self.places.iter_mut().filter_map(|it| it.living.as_mut());
+        let mut all = living.chain(&mut self.ending);
+        if let Some(living) = all.find(|living| living.serial == serial) {
+            living.aside = true;
+        }
+        self.entrances.stood_aside(serial);
     }
 
     /// What a worker has been given, by whichever way.
