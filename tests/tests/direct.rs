@@ -292,6 +292,13 @@ async fn nobody_listens_where_somebody_else_does_or_has_requests_wait_that_nobod
     check(&web("preload = false"), &other, first).await;
     let outside = "app `fixture-probe` is not in group `default`";
     check(&web(""), &["--processes=2", "--direct"], outside).await;
+    let nowhere = "`listen` of [server] is empty, and no group listens";
+    check(
+        "[server]\nlisten = []\n[plugins]\ndirs = [\"apps\"]\n",
+        &[],
+        nowhere,
+    )
+    .await;
     let wrong = "a list of HOST:PORT and unix:PATH";
     check("[groups.web]\nlisten = [\"8000\"]\n", &[], wrong).await;
 }

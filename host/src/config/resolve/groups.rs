@@ -26,6 +26,8 @@ enum Wrong {
          [groups.NAME] in the file"
     )]
     NoGroups,
+    #[error("`listen` of [server] is empty, and no group listens; name an address in one of them")]
+    Nowhere,
     #[error("`{0}` is to be listened on by {1} and by {2}; give each an address of its own")]
     Twice(ListenAddress, String, String),
     #[error("{who} cannot be in group `{group}`, whose workers take connections themselves: {why}")]
@@ -120,6 +122,9 @@ impl Config {
 
     /// Whether nobody listens where somebody else does, and apps can be served there.
     fn check_listeners(&self, direct: bool, wrong: &mut Vec<Wrong>) {
+        if self.listen.is_empty() && self.groups.values().all(|it| it.listen.is_empty()) {
+            wrong.push(Wrong::Nowhere);
+        }
         let server = self.listen.iter().map(|it| (it, "[server]".to_owned()));
         let groups = self.groups.iter().flat_map(|(name, group)| {
             let addresses = group.listen.iter();
