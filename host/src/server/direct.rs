@@ -241,7 +241,9 @@ async fn converse<S: Socket>(
                     (_, false) => helm.set(Course::Graceful),
                     // What a request has of its body still comes; its answer says that it is the
                     // last.
-                    (_, true) => helm.answer_once_more(),
+                    (_, true) if talk.unanswered.get() > 0 => helm.answer_once_more(),
+                    // It is under way already, and the connection goes on after it.
+                    (_, true) => {}
                 }
                 unaware = None;
             }
@@ -264,7 +266,8 @@ async fn converse<S: Socket>(
                 return Poll::Ready(End::GoesOn);
             }
             // One that goes on elsewhere does not end with this server.
-            if course == Course::Ahead || is_told || valve.is_shut() {
+            let goes_on = is_over && matches!(connection, Speech::Plain(_)) && !helm.says_last();
+            if course == Course::Ahead || is_told || goes_on {
                 return Poll::Pending;
             }
             // Only now: a request that had come already was found by the poll above, and is
