@@ -49,6 +49,11 @@ pub struct Dispatcher {
 /// Numbers requests; 0 is kept for "none".
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// Has the requests that are numbered here numbered from there on.
+pub fn number_from(first: u64) {
+    NEXT_ID.fetch_max(first, Ordering::Relaxed);
+}
+
 impl Dispatcher {
     /// A dispatcher for the apps of that router.
     #[must_use]
@@ -66,6 +71,15 @@ impl Dispatcher {
     pub fn behind_a_supervisor(mut self) -> Self {
         self.is_behind = true;
         self
+    }
+
+    /// One for requests that come straight from clients, beside this one.
+    #[must_use]
+    pub fn in_front(&self) -> Self {
+        Self {
+            is_behind: false,
+            ..self.clone()
+        }
     }
 
     /// Whether requests come from a supervisor.

@@ -25,6 +25,7 @@ mod keeper;
 mod log;
 mod muster;
 mod sizes;
+mod sockets;
 mod spawn;
 mod wear;
 
@@ -40,6 +41,7 @@ use crew::{Crew, Plan};
 use keeper::Keeper;
 
 pub use sizes::{Change, Sizes};
+pub use sockets::GroupSockets;
 
 /// What an app in a worker wants of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Supervisor {
     registry: watch::Receiver<Arc<str>>,
     store: Arc<StateStore>,
     sizes: Sizes,
+    /// What groups listen on themselves.
+    sockets: HashMap<GroupName, Arc<GroupSockets>>,
     /// Numbers crews.
     next: AtomicU64,
 }
@@ -66,7 +70,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// One that has started none. Sockets are made in the staging area; what apps wish goes to
     /// `wishes`, `registry` says in JSON what all apps have registered, `store` keeps the state of each
-    /// worker's, and `sizes` says how many workers groups are to have.
+    /// worker's, `sizes` says how many workers groups are to have, and `sockets` are those of groups
+    /// that listen themselves.
     #[must_use]
     pub fn new(
         staging: Arc<StagingArea>,
@@ -74,6 +79,7 @@ impl Supervisor {
         registry: watch::Receiver<Arc<str>>,
         store: Arc<StateStore>,
         sizes: Sizes,
+        sockets: HashMap<GroupName, Arc<GroupSockets>>,
     ) -> Self {
         Self {
             staging,
@@ -81,6 +87,7 @@ impl Supervisor {
             registry,
             store,
             sizes,
+            sockets,
             next: AtomicU64::new(1),
         }
     }
@@ -98,6 +105,7 @@ impl Supervisor {
             keeper: Keeper::new(Arc::clone(&self.store)),
             alone: is_any_alone(config, &members),
             members,
+            sockets: self.sockets.get(group).cloned(),
             wishes: self.wishes.clone(),
             registry: self.registry.clone(),
         }
@@ -122,6 +130,7 @@ fn begin(
         number: 0,
         threads: options.http_threads(),
         drain: options.graceful_timeout,
+        count_every: wear::counting(options),
         staging: dir.to_owned().into(),
         apps: apps.map(|member| BeginApp::new(member, config)).collect(),
         registry: String::new(),

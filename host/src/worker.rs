@@ -1,7 +1,8 @@
 //! One process of a group: a host of its apps that another one, the supervisor, tells what to do.
 //!
 //! It has two descriptors from the supervisor: the channel, and the socket on which it listens for
-//! requests. It loads what it is told, once; a new version is a new worker.
+//! requests; and those of the sockets that its group listens on itself ([`OwnSockets`]). It loads
+//! what it is told, once; a new version is a new worker.
 
 use std::{
     io,
@@ -18,6 +19,7 @@ use tokio::{
     time::Instant,
 };
 
+mod own;
 mod upstream;
 
 use crate::{
@@ -25,27 +27,32 @@ use crate::{
     artifact::StagingArea,
     channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender},
     config::Config,
-    dispatch::Dispatcher,
+    dispatch::{self, Dispatcher},
     exit_code::ExitCode,
     id::{AppName, ArtifactPath},
     loader::{Post, StopReason},
     process::{self, HostThreads, Parent},
     reload::{Handle, Parts, Reloader, Superior, Wanted},
     router::Router,
-    server::{Listeners, Server},
+    server::{Entrance, Listeners, Server},
     state::StateStore,
     telemetry,
 };
+pub use own::OwnSockets;
+use own::{goes_on_elsewhere, tick};
 use upstream::{Upstream, Writer, fitting};
 
 /// How long HTTP threads may take to end once nothing is left to serve.
 const THREAD_END: Duration = Duration::from_secs(2);
 
+/// How long connections may take to be on their way to another worker.
+const PASSING: Duration = Duration::from_secs(2);
+
 /// How long the supervisor's death may come after the end of its channel.
 const DEATH: Duration = Duration::from_secs(1);
 
 /// Serves until the supervisor says to end, or ends itself.
-pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
+pub async fn run(end: UnixStream, listener: UnixListener, own: Option<OwnSockets>) -> ExitCode {
     process::remember_signals();
     let parent = Parent::now();
     let (sender, mut orders) = match channel::open(end).await {
@@ -59,7 +66,7 @@ pub async fn run(end: UnixStream, listener: UnixListener) -> ExitCode {
     };
     telemetry::name_worker(&begin.group, begin.number);
     let staging: PathBuf = begin.staging.clone().into();
-    let code = match Worker::start(begin, listener, sender, &mut orders).await {
+    let code = match Worker::start(begin, listener, own, sender, &mut orders).await {
         Ok(worker) => worker.serve(&mut orders).await,
         Err(code) => code,
     };
@@ -91,10 +98,13 @@ fn lost(error: &ChannelError) -> ExitCode {
 struct Worker {
     handle: Handle,
     server: Server,
+    /// Where it takes connections itself.
+    entrance: Option<Entrance>,
     actor: JoinHandle<()>,
     host_threads: Arc<HostThreads>,
     apps: Vec<(AppName, ArtifactPath)>,
     drain: Duration,
+    count_every: Option<Duration>,
     upstream: Upstream,
     writer: Writer,
     reload_asked: mpsc::UnboundedReceiver<AppName>,
@@ -108,10 +118,11 @@ impl Worker {
     async fn start(
         begin: Begin,
         listener: UnixListener,
+        own: Option<OwnSockets>,
         sender: Sender<Report>,
         orders: &mut Receiver<Order>,
     ) -> Result<Self, ExitCode> {
-        let drain = begin.drain;
+        let (drain, count_every) = (begin.drain, begin.count_every);
         let refused = |reason| Report::Refused {
             app: None,
             reason,
@@ -123,7 +134,7 @@ impl Worker {
             .map_or_else(|_| Vec::new(), |(_, wanted)| names(wanted));
         let (upstream, writer) = Upstream::new(sender, &apps);
         let loaded = match wanted {
-            Ok(wanted) => Self::load(begin, wanted, listener, &upstream, orders).await,
+            Ok(wanted) => Self::load(begin, wanted, (listener, own), &upstream, orders).await,
             Err(reason) => Err(NotLoaded::Refused(refused(reason))),
         };
         match loaded {
@@ -133,10 +144,12 @@ impl Worker {
                 Ok(Self {
                     handle: loaded.handle,
                     server: loaded.server,
+                    entrance: loaded.entrance,
                     actor: loaded.actor,
                     host_threads: loaded.host_threads,
                     apps,
                     drain,
+                    count_every,
                     upstream,
                     writer,
                     reload_asked: loaded.reload_asked,
@@ -158,7 +171,7 @@ impl Worker {
     async fn load(
         begin: Begin,
         (config, wanted): (Config, Vec<Wanted>),
-        listener: UnixListener,
+        (listener, own): (UnixListener, Option<OwnSockets>),
         upstream: &Upstream,
         orders: &mut Receiver<Order>,
     ) -> Result<Loaded, NotLoaded> {
@@ -219,6 +232,7 @@ impl Worker {
         }
         let dispatcher =
             Dispatcher::new(Arc::clone(&router), admin::pages(router)).behind_a_supervisor();
+        let in_front = dispatcher.in_front();
         let server = Server::start(
             Listeners::inherited(listener).map_err(|error| failed(error.to_string(), limits))?,
             Vec::new(),
@@ -227,9 +241,18 @@ impl Worker {
             &host_threads,
         )
         .map_err(|error| failed(format!("cannot serve: {error}"), limits))?;
+        let entrance = own.map(|OwnSockets { sockets, lane }| {
+            // Those of all workers differ.
+            dispatch::number_from(u64::from(std::process::id()) << 30);
+            server.entrance(Listeners::given(sockets)?, lane, in_front)
+        });
+        let entrance = entrance.transpose();
+        let entrance =
+            entrance.map_err(|error| failed(format!("cannot accept: {error}"), limits))?;
         Ok(Loaded {
             handle,
             server,
+            entrance,
             actor,
             host_threads,
             reload_asked,
@@ -240,6 +263,8 @@ impl Worker {
     }
 
     async fn serve(mut self, orders: &mut Receiver<Order>) -> ExitCode {
+        let mut counts = self.count_every.map(tokio::time::interval);
+        let mut served = (0, 0);
         loop {
             tokio::select! {
                 order = orders.next() => match order {
@@ -247,9 +272,10 @@ impl Worker {
                         let drain = drain_ms.map(Duration::from_millis);
                         return self.stop(reason, drain, orders).await;
                     }
-                    Ok(order) => self.obey(order),
+                    Ok(order) => self.obey(order).await,
                     Err(error) => return lost(&error),
                 },
+                () = tick(counts.as_mut()) => self.count(&mut served).await,
                 Some(app) = self.reload_asked.recv() => {
                     self.upstream.report(Report::ReloadAsked { app: app.to_string() });
                 }
@@ -266,8 +292,19 @@ impl Worker {
         }
     }
 
-    fn obey(&self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         match order {
+            Order::Accept => {
+                if let Some(entrance) = &mut self.entrance {
+                    entrance.open();
+                }
+            }
+            Order::StandAside => {
+                if let Some(entrance) = &mut self.entrance {
+                    entrance.stand_aside().await;
+                }
+                self.upstream.report(Report::StoodAside);
+            }
             Order::Announce { app, reason } => {
                 if let Some(path) = self.path_of(&app) {
                     self.handle.announce_end_of(path, reason);
@@ -324,7 +361,7 @@ impl Worker {
     /// Finishes what is under way, and stops all apps. What the supervisor says meanwhile is heard
     /// for its end only: a worker does not outlive it.
     async fn stop(
-        self,
+        mut self,
         reason: StopReason,
         drain: Option<Duration>,
         orders: &mut Receiver<Order>,
@@ -335,8 +372,19 @@ impl Worker {
             deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_155_760_000));
         let ended = async {
             self.handle.announce_shutdown(reason);
+            if let Some(entrance) = &mut self.entrance {
+                if goes_on_elsewhere(reason) {
+                    entrance.stand_aside().await;
+                } else {
+                    entrance.close().await;
+                }
+                self.upstream.report(Report::StoodAside);
+            }
             self.upstream.give_up();
             self.server.drain(deadline).await;
+            if let Some(entrance) = &self.entrance {
+                entrance.flush(deadline.min(Instant::now() + PASSING)).await;
+            }
             self.handle.shutdown(deadline).await;
             self.server.stop(Instant::now() + THREAD_END).await;
             let _ = self.actor.await;
@@ -372,6 +420,7 @@ impl From<Report> for NotLoaded {
 struct Loaded {
     handle: Handle,
     server: Server,
+    entrance: Option<Entrance>,
     actor: JoinHandle<()>,
     host_threads: Arc<HostThreads>,
     reload_asked: mpsc::UnboundedReceiver<AppName>,

@@ -24,7 +24,7 @@ pub struct Load {
 struct Shared {
     ended: AtomicBool,
     /// The newest version that has answered.
-    newest: AtomicU64,
+    newest: Arc<AtomicU64>,
     answers: AtomicU64,
 }
 
@@ -47,6 +47,24 @@ impl Load {
         let mut set = JoinSet::new();
         for _ in 0..clients {
             set.spawn(run(host.connect().await, Arc::clone(&shared)));
+        }
+        Self {
+            shared,
+            clients: set,
+        }
+    }
+
+    /// The same of clients that connect anew for each request, and know the versions that the
+    /// others have seen.
+    #[must_use]
+    pub fn start_new_each(host: &Host, clients: usize, others: &Self) -> Self {
+        let shared = Arc::new(Shared {
+            newest: Arc::clone(&others.shared.newest),
+            ..Shared::default()
+        });
+        let mut set = JoinSet::new();
+        for _ in 0..clients {
+            set.spawn(run_new_each(host.address.clone(), Arc::clone(&shared)));
         }
         Self {
             shared,
@@ -94,6 +112,26 @@ async fn run(mut connection: Connection, shared: Arc<Shared>) -> Tally {
                 // The connection may be gone; one failure a client says enough.
                 return tally;
             }
+        }
+    }
+    tally
+}
+
+async fn run_new_each(address: String, shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::default();
+    while !shared.ended.load(Ordering::SeqCst) {
+        let asked = async {
+            let connection = Connection::try_http1(&address).await;
+            let mut connection = connection.map_err(|error| Failure::Failed(error.to_string()))?;
+            ask_version(&mut connection, &shared.newest).await
+        };
+        match asked.await {
+            Ok(version) => {
+                tally.answers += 1;
+                tally.versions.insert(version);
+                shared.answers.fetch_add(1, Ordering::SeqCst);
+            }
+            Err(failure) => tally.failures.push(failure.to_string()),
         }
     }
     tally

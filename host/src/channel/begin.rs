@@ -23,6 +23,8 @@ pub struct Begin {
     pub threads: NonZeroUsize,
     /// How long what is under way may take when it is to end by itself.
     pub drain: Duration,
+    /// How often it is to report what it has done; `None`: never.
+    pub count_every: Option<Duration>,
     /// The crew's directory: the worker makes its own below it. It is in the supervisor's private
     /// directory, all of which the worker removes when it finds that the supervisor is gone.
     pub staging: PathBytes,

@@ -61,6 +61,10 @@ pub enum Order {
         /// The number of the question, for the report.
         turn: u64,
     },
+    /// Take connections on the group's own sockets from now on.
+    Accept,
+    /// Take none there any more, and report when no request can begin on those that there are.
+    StandAside,
     /// Finish what is under way, stop all apps, and end.
     Stop {
         /// Why.
@@ -116,6 +120,15 @@ pub enum Report {
     Turned {
         /// The number it had in the order.
         turn: u64,
+    },
+    /// No request can begin on connections that it took itself.
+    StoodAside,
+    /// How much it has done, where the supervisor does not see it all.
+    Served {
+        /// Requests that its apps were given, by whichever way.
+        requests: u64,
+        /// Those under way.
+        in_flight: u64,
     },
     /// An app wants to be reloaded.
     ReloadAsked {

@@ -8,6 +8,7 @@ mod applying;
 mod asides;
 mod estate;
 mod options;
+mod own_sockets;
 mod program;
 mod recipe;
 mod running;

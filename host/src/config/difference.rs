@@ -1,6 +1,6 @@
 //! What one configuration has otherwise than another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AppOptions, Config, GroupOptions, ListenAddress};
 use crate::id::{AppName, GroupName};
@@ -57,6 +57,8 @@ impl Difference {
         note("log-file", old.log_file != new.log_file);
         note("state-dir", old.state_dir != new.state_dir);
         note("control", old.control != new.control);
+        // Workers inherit those sockets.
+        note("groups.….listen", own_listen(old) != own_listen(new));
         Self {
             restart,
             listen: only_in(&new.listen, &old.listen),
@@ -66,6 +68,13 @@ impl Difference {
             groups: groups.collect(),
         }
     }
+}
+
+/// Where groups listen themselves.
+fn own_listen(config: &Config) -> BTreeMap<&GroupName, &[ListenAddress]> {
+    let groups = config.groups.iter();
+    let listen = groups.map(|(name, options)| (name, &*options.listen));
+    listen.filter(|(_, listen)| !listen.is_empty()).collect()
 }
 
 impl Config {

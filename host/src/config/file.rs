@@ -202,23 +202,7 @@ impl Reader<'_, '_> {
         let value = to_json(value.get_ref());
         match key {
             "listen" => {
-                let expected = "a list of HOST:PORT and unix:PATH";
-                let wrong =
-                    |more: &str| OptionError::wrong(key, &value, format!("{expected}{more}"));
-                let list = value.as_array().ok_or_else(|| wrong(""))?;
-                let mut addresses = Vec::new();
-                for address in list {
-                    let text = address.as_str().ok_or_else(|| wrong(""))?;
-                    let address = text.parse::<ListenAddress>();
-                    let address = address.map_err(|error| wrong(&format!(": {error}")))?;
-                    addresses.push(match address {
-                        ListenAddress::Unix(path) => ListenAddress::Unix(self.dir.join(path)),
-                        ListenAddress::Tcp(_) => address,
-                    });
-                }
-                if addresses.is_empty() {
-                    return Err(wrong(", with one at least"));
-                }
+                let addresses = ListenAddress::list(key, &value, self.dir)?;
                 self.file.listen = Some(addresses);
             }
             "threads" => self.file.threads = Some(some(key, &value)?),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 
-use super::{Identity, IdentityError, NotPermitted, SystemGroup, SystemUser};
+use super::{Identity, IdentityError, ListenAddress, NotPermitted, SystemGroup, SystemUser};
 use crate::id::GroupName;
 
 mod set;
@@ -17,6 +17,8 @@ pub use set::GROUP_KEYS;
 /// own text says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOptions {
+    /// Where its workers take connections themselves: what comes in there reaches its apps only.
+    pub listen: Vec<ListenAddress>,
     /// How many workers there are.
     pub processes: NonZeroUsize,
     /// HTTP threads of each worker; `None`: see [`http_threads`](Self::http_threads).
@@ -84,6 +86,7 @@ pub struct GroupOptions {
 impl Default for GroupOptions {
     fn default() -> Self {
         Self {
+            listen: Vec::new(),
             processes: NonZeroUsize::MIN,
             threads: None,
             max_requests: 0,

@@ -1,9 +1,17 @@
 //! Where the host listens.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde_json::Value;
+
+use super::OptionError;
 
 /// `host:port` or `unix:PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
     /// A host name or IP address, and a port; port 0 lets the system choose.
     Tcp(String),
@@ -17,6 +25,32 @@ pub enum ListenAddress {
     "cannot listen on `{0}`; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, or unix:PATH"
 )]
 pub struct ListenAddressError(String);
+
+impl ListenAddress {
+    /// Whether the system chooses the port.
+    pub(super) fn is_any(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.ends_with(":0"))
+    }
+
+    /// A list of addresses, as an option called `key` has it. A socket's relative path begins in
+    /// `dir`.
+    pub(super) fn list(key: &str, value: &Value, dir: &Path) -> Result<Vec<Self>, OptionError> {
+        let expected = "a list of HOST:PORT and unix:PATH";
+        let wrong = |more: &str| OptionError::wrong(key, value, format!("{expected}{more}"));
+        let list = value.as_array().ok_or_else(|| wrong(""))?;
+        let addresses = list.iter().map(|address| {
+            let text = address.as_str().ok_or_else(|| wrong(""))?;
+            let address = text
+                .parse()
+                .map_err(|error: ListenAddressError| wrong(&format!(": {error}")))?;
+            Ok(match address {
+                Self::Unix(path) => Self::Unix(dir.join(path)),
+                Self::Tcp(_) => address,
+            })
+        });
+        addresses.collect()
+    }
+}
 
 impl FromStr for ListenAddress {
     type Err = ListenAddressError;

@@ -44,6 +44,8 @@ pub struct Overrides {
     pub settings: Vec<AppSetting>,
     /// Workers of a group that all apps are in which name none.
     pub processes: Option<NonZeroUsize>,
+    /// The addresses of the server are those of the group that all apps are in.
+    pub direct: bool,
     /// Options of one group, or of all.
     pub group_options: Vec<GroupOption>,
 }
@@ -137,11 +139,15 @@ impl Config {
             Some(path) if path == Path::new("none") => None,
             Some(path) => Some(ControlSocket::Named(path)),
         };
-        let listen = match (given.listen, file.listen) {
+        let mut listen = match (given.listen, file.listen) {
             (given, _) if !given.is_empty() => given,
             (_, Some(file)) => file,
             _ => vec![ListenAddress::Tcp("127.0.0.1:8000".to_owned())],
         };
+        if given.direct {
+            let usual = groups.entry(GroupName::usual()).or_default();
+            usual.listen.append(&mut listen);
+        }
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let config = Self {
             listen,
@@ -156,7 +162,7 @@ impl Config {
             control,
             file: path,
         };
-        config.check_groups(unheard)?;
+        config.check_groups(unheard, given.direct)?;
         Ok(config)
     }
 }

@@ -42,6 +42,13 @@ pub trait Crew: fmt::Debug + Send + Sync {
     /// The workers that have made room are started again.
     fn refill(&self);
 
+    /// Its workers take no connections themselves any more. Resolves when no request can begin on
+    /// those that they took; these go on in workers that accept.
+    fn stand_aside(&self) -> BoxFuture<'static, ()>;
+
+    /// Its workers take connections themselves from now on, where their group listens.
+    fn accept(&self);
+
     /// Resolves when its last worker is gone, and none will be started.
     fn gone(&self) -> BoxFuture<'static, ()>;
 

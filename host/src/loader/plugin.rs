@@ -86,11 +86,12 @@ impl Plugin {
         self.running().library.staged_path()
     }
 
-    /// Hands the owner's plugin a request. What comes back keeps the owner, and `keep` with it.
+    /// Hands the owner's plugin a request. What comes back keeps the owner, and `keep` with it; the
+    /// request's body has `keep`, too.
     ///
     /// # Errors
     /// When it refuses the request, or panics.
-    pub fn call<O: PluginOwner, K>(
+    pub fn call<O: PluginOwner, K: Clone + Send + 'static>(
         owner: &Arc<O>,
         parts: &Parts,
         body: Incoming,
@@ -98,7 +99,7 @@ impl Plugin {
         keep: K,
     ) -> Result<Call<O, K>, CallError> {
         let plugin = owner.plugin().ok_or(CallError::Elsewhere)?;
-        let body = request::export_body(body, &plugin.running().slots);
+        let body = request::export_body(body, &plugin.running().slots, &keep);
         Self::begin(owner, parts, body, info, keep)
     }
 

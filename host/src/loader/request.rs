@@ -119,7 +119,11 @@ pub(super) fn with_message<R>(
 }
 
 /// Hands hyper's request body to the plugin.
-pub(super) fn export_body(incoming: Incoming, slots: &Arc<Slots>) -> abi::Body {
+pub(super) fn export_body<K: Clone + Send + 'static>(
+    incoming: Incoming,
+    slots: &Arc<Slots>,
+    keep: &K,
+) -> abi::Body {
     // Asked first, so that a request without a body costs nothing here.
     if incoming.is_end_stream() {
         return abi::Body::EMPTY;
@@ -127,15 +131,18 @@ pub(super) fn export_body(incoming: Incoming, slots: &Arc<Slots>) -> abi::Body {
     export(RequestBody {
         incoming,
         slot: LazySlot::new(slots),
+        _keep: keep.clone(),
     })
 }
 
-struct RequestBody {
+struct RequestBody<K> {
     incoming: Incoming,
     slot: LazySlot,
+    /// Tells that somebody may still read it.
+    _keep: K,
 }
 
-impl BodySource for RequestBody {
+impl<K: Send + 'static> BodySource for RequestBody<K> {
     fn poll(&mut self, waker: &abi::Waker) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let incoming = Pin::new(&mut self.incoming);
         let frame = ready!(self.slot.poll(waker, |cx| incoming.poll_frame(cx)));

@@ -11,7 +11,7 @@ use std::{
     ffi::{CStr, CString, OsString},
     fs, io, mem,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd},
+        fd::{BorrowedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
@@ -63,7 +63,7 @@ pub struct Execution<'a> {
     /// Set beside the environment that this process was started with.
     pub variable: (&'a str, &'a str),
     /// Descriptors that the program finds open, under the same numbers.
-    pub keep: &'a [&'a OwnedFd],
+    pub keep: &'a [BorrowedFd<'a>],
 }
 
 impl Origin {
@@ -129,9 +129,8 @@ impl Origin {
                 );
             }
         }
-        let keep: Vec<BorrowedFd<'_>> = keep.iter().map(|kept| kept.as_fd()).collect();
         close_others_at_exec();
-        let result = self.leave_open(&keep);
+        let result = self.leave_open(keep);
         let failed = result.map(|()| {
             let undo = signals::prepare_for_exec(&self.ignored);
             let running = clocks::stop();
@@ -142,7 +141,7 @@ impl Origin {
             clocks::go_on(running);
             error
         });
-        for kept in &keep {
+        for kept in keep {
             let _ = fcntl_setfd(kept, FdFlags::CLOEXEC);
         }
         failed
@@ -234,6 +233,8 @@ fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsFd as _, OwnedFd};
+
     use super::*;
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
             path: Path::new("/dev/null"),
             args: &["null".into()],
             variable: ("A", "b"),
-            keep: &[&kept],
+            keep: &[kept.as_fd()],
         });
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(signals::ignored(), ignored);

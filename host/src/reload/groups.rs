@@ -26,6 +26,7 @@ mod handing;
 mod launching;
 pub(super) mod rolling;
 mod switching;
+mod ways;
 
 /// The groups, to the actor.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub(super) struct Waiting {
 pub(super) struct Launch {
     pub(super) group: GroupName,
     pub(super) members: Vec<Member>,
+    /// Crews that have served the group. If there is a new one, they stand aside.
+    pub(super) before: Vec<Arc<dyn Crew>>,
     pub(super) result: Result<Launched, LaunchError>,
     pub(super) began: Instant,
     /// The transaction that it is for; `None`: it is for loads of their own.
@@ -209,10 +212,14 @@ impl Reloader {
             })
         };
         match result {
-            Ok(launched) => self.switch(requests, &launch.members, &launched, launch.began),
+            Ok(launched) => {
+                self.switch(requests, &launch.members, &launched, launch.began);
+                self.accept(&launched.crew, &launch.before);
+            }
             Err(error) => {
                 self.stay(&launch.members, &requests);
                 self.not_launched(&launch.group, requests, error);
+                launch.before.iter().for_each(|crew| crew.accept());
             }
         }
         // It may have waited for this.

@@ -120,7 +120,7 @@ async fn accept(listener: &AsyncListener, threads: &[HttpThread]) {
 }
 
 /// Errors that concern one connection and not the listener (see accept(2)).
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::Interrupted

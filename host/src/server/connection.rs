@@ -39,10 +39,10 @@ use crate::{
 /// answered between two looks is closed gracefully, and if it is still there at the next, cut: it
 /// holds a descriptor, whether it is idle or sends a request's head very slowly. So no request
 /// needs a timer of its own.
-const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 
 /// How long a connection on which nothing was asked yet is given for that when draining begins.
-const FIRST: Duration = Duration::from_secs(1);
+pub(super) const FIRST: Duration = Duration::from_secs(1);
 
 /// The same as [`IDLE`] for a connection whose next answer is its last. It is closed so that it ends
 /// at all; the longer that takes, the less likely a request is on its way by then.
@@ -152,7 +152,7 @@ async fn hear(
 const MORE_HEADERS: usize = 128;
 const MORE_HEADER_BYTES: u32 = 32 << 10;
 
-async fn speak<I>(
+pub(super) async fn speak<I>(
     io: I,
     peer: Peer,
     dispatcher: Arc<Dispatcher>,
@@ -204,7 +204,7 @@ async fn speak<I>(
 
 /// Where a connection is going.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Course {
+pub(super) enum Course {
     #[default]
     Ahead,
     /// To the end of what it has begun.
@@ -224,7 +224,7 @@ pub(super) struct Helm {
 }
 
 impl Helm {
-    fn course(&self, cx: &Context<'_>) -> Course {
+    pub(super) fn course(&self, cx: &Context<'_>) -> Course {
         let mut waker = self.waker.borrow_mut();
         if !waker
             .as_ref()
@@ -247,7 +247,7 @@ impl Helm {
 
     /// The next answer is the last one. HTTP/2 has a way to say so without one, in which no request
     /// gets lost.
-    fn answer_once_more(&self) {
+    pub(super) fn answer_once_more(&self) {
         self.is_last.set(true);
         if self.is_http2.get() && self.course.get() == Course::Ahead {
             self.set(Course::Graceful);
@@ -259,8 +259,13 @@ impl Helm {
         self.is_last.get() && !self.is_http2.get()
     }
 
-    fn set(&self, course: Course) {
+    pub(super) fn set(&self, course: Course) {
         self.course.set(course);
+        self.wake();
+    }
+
+    /// Has the connection look at its course.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -269,7 +274,12 @@ impl Helm {
 
 /// Sets a connection's course: in a task of its own, so that what is waited for here costs its
 /// requests nothing.
-async fn steer(helm: Rc<Helm>, connection: Rc<Connection>, orders: Orders, cut: CancellationToken) {
+pub(super) async fn steer(
+    helm: Rc<Helm>,
+    connection: Rc<Connection>,
+    orders: Orders,
+    cut: CancellationToken,
+) {
     let mut seen = connection.requests();
     loop {
         let is_last = helm.is_last.get();

@@ -18,6 +18,8 @@ use tokio::{
 use super::{
     connection,
     crowd::{Crowd, Member},
+    direct,
+    entrance::Arrival,
     orders::Orders,
     unheard::Accepted,
 };
@@ -29,6 +31,7 @@ use crate::{
 /// What an HTTP thread can be asked to do.
 enum Job {
     Serve(Accepted, Member),
+    ServeDirect(Arrival, Member),
     Run(Errand),
     Stop,
 }
@@ -80,12 +83,20 @@ impl HttpThread {
     }
 
     pub(super) fn take(&self, connection: Accepted) {
-        let crowd = match self.is_later.load(Ordering::Acquire) {
-            false => &self.connections,
-            true => &self.later,
-        };
         // The thread ends only when the host does; the connection is closed then.
-        let _ = self.queue.send(Job::Serve(connection, crowd.add()));
+        let _ = self.queue.send(Job::Serve(connection, self.member()));
+    }
+
+    /// The same for one that came in at a worker's own entrance.
+    pub(super) fn take_arrival(&self, arrival: Arrival) {
+        let _ = self.queue.send(Job::ServeDirect(arrival, self.member()));
+    }
+
+    fn member(&self) -> Member {
+        match self.is_later.load(Ordering::Acquire) {
+            false => self.connections.add(),
+            true => self.later.add(),
+        }
     }
 
     /// How many connections it serves.
@@ -140,6 +151,9 @@ async fn run(
                 let (dispatcher, orders) = (Arc::clone(&dispatcher), orders.clone());
                 let serve = connection::serve(accepted, dispatcher, orders, member, later.clone());
                 tokio::task::spawn_local(serve);
+            }
+            Job::ServeDirect(arrival, member) => {
+                tokio::task::spawn_local(direct::serve(arrival, member));
             }
             Job::Run(errand) => errand(),
             Job::Stop => return,

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::TcpListener,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{
             fs::FileTypeExt as _,
             net::{UnixListener, UnixStream},
@@ -108,6 +108,45 @@ impl Listeners {
         file.keep();
         let address = ListenAddress::Unix(PathBuf::new());
         Ok(Self(vec![(address, Listener::Unix(file, listener))]))
+    }
+
+    /// Sockets that somebody else has bound and given to this process as they are.
+    ///
+    /// # Errors
+    /// When one is no socket that is listened on.
+    pub fn given(sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        let sockets = sockets.into_iter();
+        let listeners = sockets.map(|socket| {
+            let family = rustix::net::getsockname(&socket)?.address_family();
+            let address = match family == rustix::net::AddressFamily::UNIX {
+                true => ListenAddress::Unix(PathBuf::new()),
+                false => ListenAddress::Tcp(String::new()),
+            };
+            let heirloom = Heirloom {
+                address: address.clone(),
+                socket,
+            };
+            let listener = Listener::adopt(heirloom)?;
+            if let Listener::Unix(file, _) = &listener {
+                file.keep();
+            }
+            Ok((address, listener))
+        });
+        listeners.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Those from that number on, apart.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        Self(self.0.split_off(at))
+    }
+
+    /// What each is made of.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|(_, listener)| match listener {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(_, listener) => listener.as_fd(),
+        })
     }
 
     /// The same sockets once more, which stay bound when these are closed.

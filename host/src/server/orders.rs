@@ -19,6 +19,14 @@ pub(super) struct Orders {
 }
 
 impl Orders {
+    /// The same, of which some connections can be drained before the others.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            drain: self.drain.child_token(),
+            ..self.clone()
+        }
+    }
+
     /// Somebody else may go on with that connection.
     pub(super) fn give(&self, connection: Unheard) {
         let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);

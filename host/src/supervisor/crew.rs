@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Wish,
+    GroupSockets, Wish,
     hand::{Asks, Hand},
     keeper::Keeper,
     muster::{AllHanded, Muster},
@@ -47,6 +47,8 @@ pub(super) struct Plan {
     pub(super) begin: Begin,
     /// Where its sockets are.
     pub(super) dir: PathBuf,
+    /// What the group listens on itself.
+    pub(super) sockets: Option<Arc<GroupSockets>>,
     pub(super) wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps of the host have registered, as JSON.
     pub(super) registry: watch::Receiver<Arc<str>>,
@@ -144,6 +146,10 @@ pub(super) enum Command {
     },
     /// Empty places are to have their workers.
     Refill,
+    /// Workers take connections themselves.
+    Accept,
+    /// They take none any more.
+    StandAside(oneshot::Sender<()>),
 }
 
 /// A crew that serves.
@@ -312,6 +318,20 @@ impl generation::Crew for Crew {
 
     fn refill(&self) {
         let _ = self.commands.send(Command::Refill);
+    }
+
+    fn stand_aside(&self) -> BoxFuture<'static, ()> {
+        let (done, aside) = oneshot::channel();
+        let _ = self.commands.send(Command::StandAside(done));
+        async move {
+            // An end of the other side is one, too.
+            let _ = aside.await;
+        }
+        .boxed()
+    }
+
+    fn accept(&self) {
+        let _ = self.commands.send(Command::Accept);
     }
 
     fn gone(&self) -> BoxFuture<'static, ()> {

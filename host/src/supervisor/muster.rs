@@ -8,6 +8,7 @@ use std::{
 
 mod calls;
 mod deaths;
+mod entrances;
 mod looks;
 mod room;
 mod size;
@@ -22,6 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use entrances::Entrances;
 use states::{Handing, Save};
 
 use super::{
@@ -76,6 +78,7 @@ pub(super) struct Muster {
     waiting: Vec<oneshot::Sender<()>>,
     /// Who waits until the worker of that number has.
     vacating: Vec<(u32, oneshot::Sender<()>)>,
+    entrances: Entrances,
 }
 
 /// A worker's place in the crew.
@@ -123,6 +126,10 @@ struct Living {
     worker: Arc<Worker>,
     ready: Instant,
     orders: mpsc::UnboundedSender<Order>,
+    /// What it says it has been given, by whichever way, and has under way.
+    served: (u64, usize),
+    /// Nothing begins any more on connections that it took itself.
+    aside: bool,
     wear: Wear,
     /// The same, as it was in the set before.
     former: Vec<Arc<Worker>>,
@@ -147,6 +154,8 @@ enum Event {
         number: u32,
         result: Result<Box<Hand>, LaunchError>,
     },
+    /// Somebody connects where the group listens itself.
+    Knocked,
 }
 
 impl Muster {
@@ -177,6 +186,7 @@ impl Muster {
             over: CancellationToken::new(),
             waiting: Vec::new(),
             vacating: Vec::new(),
+            entrances: Entrances::default(),
         };
         for hand in hands {
             let number = hand.worker.number;
@@ -266,6 +276,8 @@ impl Muster {
             Command::SaveState { app, reply } => self.save_all(&app, reply),
             Command::Vacate { number, done } => self.vacate(number, done),
             Command::Refill => self.refill(),
+            Command::Accept => self.open_entrances(),
+            Command::StandAside(done) => self.shut_entrances(done),
         }
     }
 
@@ -288,24 +300,34 @@ impl Muster {
     fn end(&mut self, living: Living, reason: StopReason) {
         let (worker, orders) = (Arc::clone(&living.worker), living.orders.clone());
         let graceful = self.plan.options.graceful_timeout;
+        // What it took itself is not known here: it has its time once it has been told to end.
+        let mut drain_ms = Some(LAST_MOMENT_MS);
+        if self.plan.sockets.is_some() {
+            drain_ms = self.drain_ms();
+            // Those of one that nobody needs are closed: in the lane they would wake it.
+            if reason != StopReason::Inactivity {
+                let _ = living.orders.send(Order::StandAside);
+            }
+        }
         tokio::spawn(async move {
             if graceful.is_zero() {
                 worker.unheld().await;
             } else {
                 let _ = timeout(graceful, worker.unheld()).await;
             }
-            let drain_ms = Some(LAST_MOMENT_MS);
             let _ = orders.send(Order::Stop { reason, drain_ms });
         });
         self.ending.push(living);
     }
 
     fn stop_order(&self, reason: StopReason) -> Order {
+        let drain_ms = self.drain_ms();
+        Order::Stop { reason, drain_ms }
+    }
+
+    fn drain_ms(&self) -> Option<u64> {
         let drain = Some(self.plan.options.graceful_timeout).filter(|time| !time.is_zero());
-        Order::Stop {
-            reason,
-            drain_ms: drain.map(|drain| u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)),
-        }
+        drain.map(|drain| u64::try_from(drain.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn tell_all(&self, order: &Order) {
@@ -327,6 +349,7 @@ impl Muster {
             } => self.died(serial, death),
             Event::Saved { app, done } => self.leave(&app, done),
             Event::Unheld { serial } => self.unheld(serial),
+            Event::Knocked => self.wake(),
             Event::Started { number, result } => self.started(number, result),
         }
     }
@@ -351,6 +374,11 @@ impl Muster {
                     living.wear.turned(turn);
                 }
             }
+            Report::Served {
+                requests,
+                in_flight,
+            } => self.served(serial, requests, in_flight),
+            Report::StoodAside => self.stands_aside(serial),
             Report::Ending { reason } => self.leaves(serial, &reason),
             Report::SavedState { .. } | Report::StateLeft { .. } => {
                 self.state_said(serial, report);
@@ -404,6 +432,8 @@ impl Muster {
             worker,
             ready: now,
             orders,
+            served: (0, 0),
+            aside: false,
             wear: Wear::new(options, now),
             former: Vec::new(),
             killed,

@@ -1,11 +1,11 @@
 //! Starting a worker's process.
 
-use std::{ffi::OsString, os::fd::OwnedFd};
+use std::{ffi::OsString, io, os::fd::OwnedFd};
 
 use clap::ValueEnum as _;
 use rustix::process::Signal;
 
-use super::{crew::Plan, log::Log};
+use super::{GroupSockets, crew::Plan, log::Log};
 use crate::{
     process::child::{Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
@@ -30,6 +30,15 @@ pub(super) async fn spawn(
     };
     let (log, copied) =
         Log::new().map_err(|error| failed(error.to_string(), "raise the limit of open files"))?;
+    let mut descriptors = vec![channel, listener, log];
+    if let Some(sockets) = &plan.sockets {
+        let own = sockets.lane().into_iter().chain(sockets.listening());
+        let own = own.map(|descriptor| descriptor.try_clone_to_owned());
+        let own = own.collect::<io::Result<Vec<_>>>();
+        let own =
+            own.map_err(|error| failed(error.to_string(), "raise the limit of open files"))?;
+        descriptors.extend(own);
+    }
     let options = &plan.options;
     let identity = options.identity().map_err(|error| {
         failed(
@@ -39,10 +48,10 @@ pub(super) async fn spawn(
     })?;
     let spec = ChildSpec {
         name: Some(format!("{} worker {number}", plan.title()).into()),
-        args: arguments(),
+        args: arguments(plan.sockets.as_deref()),
         environment: environment(plan),
         directory: options.home.clone(),
-        descriptors: vec![channel, listener, log],
+        descriptors,
         identity,
         umask: options.umask,
         nice: Some(options.nice).filter(|nice| *nice != 0),
@@ -90,11 +99,16 @@ fn environment(plan: &Plan) -> Environment {
 }
 
 /// What stands behind its name: the descriptors, in the order of `descriptors`, and how to log.
-fn arguments() -> Vec<OsString> {
+fn arguments(sockets: Option<&GroupSockets>) -> Vec<OsString> {
     let mut arguments = vec!["worker", "--channel=3", "--listener=4", "--log=5"]
         .into_iter()
         .map(OsString::from)
         .collect::<Vec<_>>();
+    if let Some(sockets) = sockets {
+        arguments.extend(["--lane", "6", "7"].map(OsString::from));
+        let listening = sockets.listening().enumerate();
+        arguments.extend(listening.map(|(at, _)| format!("--direct={}", 8 + at).into()));
+    }
     if let Some(options) = telemetry::options() {
         let format = options.format.to_possible_value();
         let level = options.level.to_possible_value();

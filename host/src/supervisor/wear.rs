@@ -107,6 +107,12 @@ pub(super) fn interval(options: &GroupOptions) -> Duration {
     (shortest / 10).clamp(SHORTEST, most)
 }
 
+/// How often workers have to say what they took themselves; `None`: it does not matter.
+pub(super) fn counting(options: &GroupOptions) -> Option<Duration> {
+    let matters = options.max_requests > 0 || !options.inactivity_timeout.is_zero();
+    (matters && !options.listen.is_empty()).then(|| interval(options))
+}
+
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
 /// Requests are not waited for by time.

@@ -4,7 +4,7 @@
 //! as `LISTEN_FDS` does, but by address, since the configuration may have changed meanwhile.
 
 use std::{
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
     path::PathBuf,
 };
 
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::ListenAddress,
+    id::GroupName,
     process,
-    server::{Heirloom, Unheard},
+    server::{Heirloom, Lane, Unheard},
 };
 
 /// The variable.
@@ -34,6 +35,8 @@ pub(in crate::cli) struct Estate {
     pub(super) sockets: Vec<Heirloom>,
     /// Where commands come in.
     pub(super) control: Option<Heirloom>,
+    /// How workers of groups that listen themselves pass connections on, with those on their way.
+    pub(super) lanes: Vec<(GroupName, Lane)>,
     /// Connections on which nothing was asked yet.
     pub(super) connections: Vec<Unheard>,
     /// Where apps' state is, of a host that keeps none else.
@@ -50,6 +53,9 @@ struct Will {
     form: u32,
     sockets: Vec<Socket>,
     control: Option<Socket>,
+    /// By group; not of every version.
+    #[serde(default)]
+    lanes: Vec<(String, [RawFd; 2])>,
     tcp_connections: Vec<RawFd>,
     unix_connections: Vec<RawFd>,
     state: Option<PathBuf>,
@@ -95,6 +101,10 @@ impl Estate {
 
     /// What the variable says to the next image.
     pub(super) fn text(&self) -> serde_json::Result<String> {
+        let lane = |(group, lane): &(GroupName, Lane)| {
+            let numbers = lane.ends().map(|end| end.as_raw_fd());
+            (group.to_string(), numbers)
+        };
         let numbers = |unix: bool| {
             let those = self.connections.iter().filter(|it| it.is_unix() == unix);
             those.map(|it| it.descriptor().as_raw_fd()).collect()
@@ -103,6 +113,7 @@ impl Estate {
             form: FORM,
             sockets: self.sockets.iter().map(Socket::from).collect(),
             control: self.control.as_ref().map(Socket::from),
+            lanes: self.lanes.iter().map(lane).collect(),
             tcp_connections: numbers(false),
             unix_connections: numbers(true),
             state: self.state.clone(),
@@ -111,11 +122,12 @@ impl Estate {
     }
 
     /// All that is to stay open.
-    pub(super) fn descriptors(&self) -> Vec<&OwnedFd> {
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let sockets = self.sockets.iter().chain(&self.control);
-        let sockets = sockets.map(|heirloom| &heirloom.socket);
-        let connections = self.connections.iter().map(Unheard::descriptor);
-        sockets.chain(connections).collect()
+        let sockets = sockets.map(|heirloom| heirloom.socket.as_fd());
+        let lanes = self.lanes.iter().flat_map(|(_, lane)| lane.ends());
+        let connections = self.connections.iter().map(|it| it.descriptor().as_fd());
+        sockets.chain(lanes).chain(connections).collect()
     }
 
     /// Lets connections go that are too many to be told of.
@@ -144,12 +156,21 @@ impl From<Will> for Estate {
             let numbers = numbers.into_iter();
             numbers.filter_map(|number| process::adopt(number).ok())
         };
+        let lane = |(group, [near, far]): (String, [RawFd; 2])| {
+            let ends = process::adopt(near).and_then(|near| Ok((near, process::adopt(far)?)));
+            let (near, far) = ends.ok()?;
+            Some((
+                GroupName::try_from(group.as_str()).ok()?,
+                Lane::of(near, far),
+            ))
+        };
         let tcp = adopted(will.tcp_connections).filter_map(Unheard::tcp);
         let unix = adopted(will.unix_connections).map(Unheard::unix);
         Self {
             connections: tcp.chain(unix).collect(),
             sockets: will.sockets.into_iter().filter_map(socket).collect(),
             control: will.control.and_then(socket),
+            lanes: will.lanes.into_iter().filter_map(lane).collect(),
             state: will.state,
             restarts: will.restarts,
             failed: None,
@@ -159,7 +180,10 @@ impl From<Will> for Estate {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::unix::net::UnixStream};
+    use std::{
+        net::TcpListener,
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
 
     use super::*;
 

@@ -37,6 +37,10 @@ pub(in crate::cli) struct Options {
     /// Serve by so many worker processes: a group `default`, of all apps that name no other.
     #[arg(long, value_name = "N")]
     processes: Option<NonZeroUsize>,
+    /// Have the workers of the group `default` take connections themselves, at the addresses of
+    /// --listen. All apps must be in that group.
+    #[arg(long, requires = "processes")]
+    direct: bool,
     /// An option of all process groups, or of one, as the configuration file has it:
     /// `request-timeout=30s`, `blue.processes=4`. May be given again.
     #[arg(long = "group-option", value_name = "[NAME.]KEY=VALUE", value_parser = parse_group_option)]
@@ -284,6 +288,7 @@ impl Options {
             options,
             settings: self.settings,
             processes: self.processes,
+            direct: self.direct,
             group_options: self.group_options,
         }
     }

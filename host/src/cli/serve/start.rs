@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     asides::Asides,
     estate::Estate,
+    own_sockets,
     program::Program,
     recipe::Recipe,
     running::Running,
@@ -69,7 +70,7 @@ pub(super) async fn start(
     }
     no_app_names(config);
     // Bound before any plugin's code runs: a port that is taken is found out at once.
-    let listeners = Listeners::bind(&config.listen, estate.sockets)
+    let mut listeners = Listeners::bind(&own_sockets::all_addresses(config), estate.sockets)
         .map_err(|error| cannot_start(&error, error.remedy()))?;
     let heirlooms = listeners.heirlooms().map_err(|error| {
         cannot_start(
@@ -77,6 +78,8 @@ pub(super) async fn start(
             "raise the limit of open files (ulimit -n)",
         )
     })?;
+    let addresses = listeners.addresses();
+    let (sockets, lanes) = own_sockets::apart(config, &mut listeners, estate.lanes)?;
     let control = bind_control(config, estate.control)?;
     let staging = StagingArea::new(config.staging_dir.as_deref())
         .map_err(|error| cannot_start(&error, error.remedy()))?;
@@ -104,6 +107,7 @@ pub(super) async fn start(
         registry,
         Arc::clone(&store),
         sizes,
+        sockets,
     );
     let supervisor = Arc::new(supervisor) as Arc<dyn Launcher>;
     let (mut reloader, handle) = Reloader::new(Parts {
@@ -154,7 +158,6 @@ pub(super) async fn start(
     if let Some(status) = handle.status().await {
         tell_strangers(config, &status);
     }
-    let addresses = listeners.addresses();
     let dispatcher = Dispatcher::new(Arc::clone(&router), admin::pages(router));
     let server = Server::start(
         listeners,
@@ -197,6 +200,7 @@ pub(super) async fn start(
     let mut left = Estate {
         sockets: legacy.heirlooms.hand_on(),
         control,
+        lanes,
         connections: legacy.unheard,
         state: borrowed.hand_on(config, &store),
         restarts: estate.restarts + 1,

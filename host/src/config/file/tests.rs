@@ -134,10 +134,6 @@ fn wrong_values_of_the_server_are_named_with_what_is_right() {
         "11: `threads` is `0`; it must be a whole number from 1",
     );
     check(
-        "listen = []",
-        "10: `listen` is `[]`; it must be a list of HOST:PORT and unix:PATH, with one at least",
-    );
-    check(
         "listen = [\"here\"]",
         "10: `listen` is `[\"here\"]`; it must be a list of HOST:PORT and unix:PATH: cannot listen \
          on `here`; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, or unix:PATH",

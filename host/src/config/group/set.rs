@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::GroupOptions;
 use crate::{
     config::{
-        OptionError, SystemGroup, SystemUser,
+        ListenAddress, OptionError, SystemGroup, SystemUser,
         option::read::{duration, number, size, some, text, truth, whole},
     },
     id::ArtifactPath,
@@ -15,6 +15,7 @@ use crate::{
 
 /// All options of a group.
 pub const GROUP_KEYS: &[&str] = &[
+    "listen",
     "processes",
     "threads",
     "max-requests",
@@ -50,6 +51,7 @@ impl GroupOptions {
     /// When there is none of that name, or the value is not one for it.
     pub fn set(&mut self, key: &str, value: &Value, dir: &Path) -> Result<(), OptionError> {
         match key {
+            "listen" => self.listen = ListenAddress::list(key, value, dir)?,
             "processes" => self.processes = some(key, value)?,
             "threads" => self.threads = Some(some(key, value)?),
             "max-requests" => self.max_requests = number(key, value)?,

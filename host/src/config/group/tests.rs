@@ -14,6 +14,7 @@ fn set(key: &str, value: &Value) -> Result<GroupOptions, OptionError> {
 #[test]
 fn every_key_sets_a_field_of_its_own() {
     let values = |key: &str| match key {
+        "listen" => json!(["127.0.0.1:1"]),
         "supplementary-groups" => json!(["0"]),
         "umask" => json!("0027"),
         "environment" => json!({"A": "1"}),

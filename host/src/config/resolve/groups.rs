@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fmt};
 
 use super::Config;
 use crate::{
-    config::{IdentityError, nearest},
-    id::GroupName,
+    config::{AppOptions, IdentityError, ListenAddress, Policy, nearest},
+    id::{AppName, GroupName},
 };
 
 /// Why a configuration is none, though each part of it is right: all that is wrong.
@@ -26,8 +26,27 @@ enum Wrong {
          [groups.NAME] in the file"
     )]
     NoGroups,
+    #[error("`listen` of [server] is empty, and no group listens; name an address in one of them")]
+    Nowhere,
+    #[error("`{0}` is to be listened on by {1} and by {2}; give each an address of its own")]
+    Twice(ListenAddress, String, String),
+    #[error("{who} cannot be in group `{group}`, whose workers take connections themselves: {why}")]
+    NotDirect {
+        who: String,
+        group: GroupName,
+        why: &'static str,
+    },
+    #[error(
+        "{0} is not in group `default`, which alone takes connections with --direct; put it there, \
+         or give groups a `listen` of their own instead of --direct"
+    )]
+    Outside(String),
     #[error("`user` of group `{0}`: {1}")]
     Identity(GroupName, IdentityError),
+}
+
+fn who(app: Option<&AppName>) -> String {
+    app.map_or_else(|| "an app".to_owned(), |app| format!("app `{app}`"))
 }
 
 fn hint(meant: &Option<String>) -> String {
@@ -63,6 +82,7 @@ impl Config {
     pub(super) fn check_groups(
         &self,
         unheard: BTreeSet<Option<GroupName>>,
+        direct: bool,
     ) -> Result<(), ResolveError> {
         let mut wrong: Vec<Wrong> = unheard
             .into_iter()
@@ -88,6 +108,7 @@ impl Config {
                 wrong.push(self.no_group(group, who));
             }
         }
+        self.check_listeners(direct, &mut wrong);
         for (name, options) in &self.groups {
             if let Err(error) = options.identity() {
                 wrong.push(Wrong::Identity(name.clone(), error));
@@ -97,6 +118,58 @@ impl Config {
             return Ok(());
         }
         Err(ResolveError(wrong))
+    }
+
+    /// Whether nobody listens where somebody else does, and apps can be served there.
+    fn check_listeners(&self, direct: bool, wrong: &mut Vec<Wrong>) {
+        if self.listen.is_empty() && self.groups.values().all(|it| it.listen.is_empty()) {
+            wrong.push(Wrong::Nowhere);
+        }
+        let server = self.listen.iter().map(|it| (it, "[server]".to_owned()));
+        let groups = self.groups.iter().flat_map(|(name, group)| {
+            let addresses = group.listen.iter();
+            addresses.map(move |it| (it, format!("group `{name}`")))
+        });
+        let mut known: Vec<(&ListenAddress, String)> = Vec::new();
+        for (address, who) in server.chain(groups) {
+            let other = known.iter().find(|(known, _)| *known == address);
+            match other {
+                // Port 0 is another one each time.
+                Some((_, other)) if !address.is_any() => {
+                    wrong.push(Wrong::Twice(address.clone(), other.clone(), who));
+                }
+                _ => known.push((address, who)),
+            }
+        }
+        let of_all = [(None, &self.defaults)].into_iter();
+        let of_one = self.apps.iter().map(|(app, it)| (Some(app), &it.options));
+        for (app, options) in of_all.chain(of_one) {
+            wrong.extend(self.not_direct(app, options));
+            let usual = GroupName::usual();
+            if direct && options.group.as_ref() != Some(&usual) {
+                wrong.push(Wrong::Outside(who(app)));
+            }
+        }
+    }
+
+    fn not_direct(&self, app: Option<&AppName>, options: &AppOptions) -> Option<Wrong> {
+        let (group, of_group) = self.groups.get_key_value(options.group.as_ref()?)?;
+        if of_group.listen.is_empty() {
+            return None;
+        }
+        let why = if options.reload == Policy::OnRequest {
+            "with `reload = \"on-request\"` a request would have to wait for other workers; set it \
+             to \"eager\" or \"manual\""
+        } else if !options.preload {
+            "with `preload = false` nobody would take the first request; remove it"
+        } else {
+            return None;
+        };
+        Some(Wrong::NotDirect {
+            who: who(app),
+            group: group.clone(),
+            why,
+        })
     }
 
     fn no_group(&self, group: &GroupName, who: String) -> Wrong {

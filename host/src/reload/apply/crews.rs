@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::Step;
 use crate::{
+    config::GroupOptions,
     generation::Crew,
     id::{ArtifactPath, GroupName},
     loader::StopReason,
@@ -58,6 +59,11 @@ impl Reloader {
         let known: BTreeSet<GroupName> = known.cloned().collect();
         let mut last = None;
         for group in wanted.difference(&known) {
+            let listens = |it: &GroupOptions| !it.listen.is_empty();
+            if config.groups.get(group).is_some_and(listens) {
+                self.apply_failed(None, &ReloadError::listens_itself(group));
+                return false;
+            }
             // One that is being started has what was there before.
             if self.is_launching(group) {
                 return false;

@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::{Launch, Launching, Waiting};
@@ -49,6 +50,11 @@ impl Reloader {
             in_place_of,
             apply,
         } = order;
+        // A transaction starts none for a group that listens itself.
+        let before = match apply {
+            None => self.crews_of(&name),
+            Some(_) => Vec::new(),
+        };
         self.move_along(&members);
         self.serial += 1;
         let number = self.serial;
@@ -83,9 +89,18 @@ impl Reloader {
                 }
             };
             let Some(result) = result else { return };
+            if result.is_ok() {
+                // What they take themselves is switched with what is passed on to them: nothing
+                // begins any more where it is old, and waits until the new ones accept.
+                let aside = join_all(before.iter().map(|crew| crew.stand_aside()));
+                if all_end.run_until_cancelled(aside).await.is_none() {
+                    return;
+                }
+            }
             let launch = Launch {
                 group: name,
                 members,
+                before,
                 result,
                 began,
                 apply,

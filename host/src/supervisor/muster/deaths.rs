@@ -11,6 +11,7 @@ use crate::{
 impl Muster {
     pub(super) fn died(&mut self, serial: u64, death: Death) {
         self.calls.died(serial, &death.to_string());
+        self.entrances.stood_aside(serial);
         if let Some(at) = self
             .ending
             .iter()

@@ -20,7 +20,10 @@ impl Muster {
                 continue;
             };
             let worker = &living.worker;
-            let (taken, holds) = (worker.taken(), worker.in_flight());
+            let (taken, holds) = (
+                worker.taken().max(living.served.0),
+                worker.in_flight().max(living.served.1),
+            );
             match living.wear.look(&self.plan.options, taken, holds, now) {
                 Due::Nothing => {}
                 Due::Question(turn) => drop(living.orders.send(Order::Turn { turn })),
@@ -79,6 +82,7 @@ impl Muster {
             self.plan.options.inactivity_timeout,
         );
         self.end(living, StopReason::Inactivity);
+        self.wait_for_knock();
     }
 
     /// A request waits: those who sleep are started again.

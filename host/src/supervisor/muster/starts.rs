@@ -68,6 +68,9 @@ impl Muster {
                 }
                 let entries = self.plan.registry.borrow().to_string();
                 let _ = living.orders.send(Order::Registry(entries));
+                if self.entrances.are_open {
+                    let _ = living.orders.send(Order::Accept);
+                }
                 let place = &mut self.places[at];
                 let renewal = place.renewal.take();
                 let before = place.living.replace(living);

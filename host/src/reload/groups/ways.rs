@@ -1,0 +1,36 @@
+//! Who takes connections where a group listens itself.
+
+use std::sync::Arc;
+
+use crate::{generation::Crew, id::GroupName, reload::Reloader};
+
+impl Reloader {
+    /// The crews that serve apps of a group.
+    pub(super) fn crews_of(&self, group: &GroupName) -> Vec<Arc<dyn Crew>> {
+        let mut crews: Vec<Arc<dyn Crew>> = Vec::new();
+        for slot in self.slots.values() {
+            let live = slot.live.as_ref().map(|live| &live.lease);
+            if let Some(seat) = live.and_then(|lease| lease.seat())
+                && matches!(&slot.elsewhere, Some((of, _)) if of == group)
+                && !crews.iter().any(|crew| Arc::ptr_eq(crew, &seat.crew))
+            {
+                crews.push(Arc::clone(&seat.crew));
+            }
+        }
+        crews
+    }
+
+    /// Has a crew take connections itself, if it has come to serve, or those before it again.
+    pub(super) fn accept(&self, crew: &Arc<dyn Crew>, before: &[Arc<dyn Crew>]) {
+        let mut live = self.slots.values().filter_map(|slot| slot.live.as_ref());
+        let serves = live.any(|live| {
+            let seat = live.lease.seat();
+            seat.is_some_and(|seat| Arc::ptr_eq(&seat.crew, crew))
+        });
+        if serves || before.is_empty() {
+            crew.accept();
+        } else {
+            before.iter().for_each(|crew| crew.accept());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Workers that take connections themselves.
+
+use std::collections::HashSet;
+
+use tokio::sync::oneshot;
+
+use super::{Event, Muster, Place};
+use crate::channel::Order;
+
+/// Who takes connections, and who waits until nobody does.
+#[derive(Debug, Default)]
+pub(super) struct Entrances {
+    /// Whether workers are to take connections.
+    pub(super) are_open: bool,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Those who have not stood aside yet.
+    serials: HashSet<u64>,
+    done: oneshot::Sender<()>,
+}
+
+impl Entrances {
+    /// A worker begins nothing more, or is dead.
+    pub(super) fn stood_aside(&mut self, serial: u64) {
+        for waiting in &mut self.waiting {
+            waiting.serials.remove(&serial);
+        }
+        let over = self.waiting.extract_if(.., |it| it.serials.is_empty());
+        for waiting in over {
+            // Who asked may be gone.
+            let _ = waiting.done.send(());
+        }
+    }
+}
+
+impl Muster {
+    pub(super) fn open_entrances(&mut self) {
+        if self.plan.sockets.is_some() && !self.is_over() {
+            self.entrances.are_open = true;
+            for place in &mut self.places {
+                if let Some(living) = &mut place.living {
+                    living.aside = false;
+                    let _ = living.orders.send(Order::Accept);
+                }
+            }
+        }
+    }
+
+    pub(super) fn shut_entrances(&mut self, done: oneshot::Sender<()>) {
+        if !std::mem::take(&mut self.entrances.are_open) {
+            let _ = done.send(());
+            return;
+        }
+        let living = self.places.iter().filter_map(|place| place.living.as_ref());
+        let all = living.chain(&self.ending);
+        // Who is ending has stood aside, or will without being told.
+        let serials = all.filter(|living| !living.aside).map(|living| {
+            let _ = living.orders.send(Order::StandAside);
+            living.serial
+        });
+        let serials = serials.collect();
+        self.entrances.waiting.push(Waiting { serials, done });
+        // There may be nobody at all.
+        self.entrances.stood_aside(0);
+    }
+
+    /// A worker says that it begins nothing more.
+    pub(super) fn stands_aside(&mut self, serial: u64) {
+        let living = self.places.iter_mut().filter_map(|it| it.living.as_mut());
+        let mut all = living.chain(&mut self.ending);
+        if let Some(living) = all.find(|living| living.serial == serial) {
+            living.aside = true;
+        }
+        self.entrances.stood_aside(serial);
+    }
+
+    /// What a worker has been given, by whichever way.
+    pub(super) fn served(&mut self, serial: u64, requests: u64, in_flight: u64) {
+        if let Some(at) = self.place_of(serial)
+            && let Some(living) = &mut self.places[at].living
+        {
+            let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
+            living.served = (requests, in_flight);
+        }
+    }
+
+    /// While all workers sleep, nobody but this process sees that somebody connects.
+    pub(super) fn wait_for_knock(&self) {
+        let Some(sockets) = self.plan.sockets.clone() else {
+            return;
+        };
+        if self.places.iter().any(Place::is_filled) {
+            return;
+        }
+        let (events, over) = (self.events.clone(), self.over.clone());
+        tokio::spawn(async move {
+            if let Some(Err(error)) = over.run_until_cancelled(sockets.knock()).await {
+                tracing::warn!("cannot wait for connections, and starts workers: {error}");
+            }
+            // Nobody sleeps in a crew that is over.
+            let _ = events.send(Event::Knocked);
+        });
+    }
+}
