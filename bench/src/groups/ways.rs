@@ -1,5 +1,5 @@
-//! Requests per second through a group of as many workers as there are cores, beside axum's own
-//! server and beside nginx in front of it.
+//! Requests per second of a group of as many workers as there are cores, both ways in, beside axum's
+//! own server and beside nginx in front of it.
 
 use replug_bench::servers::{Native, Programs};
 use replug_tests::host::Site;
@@ -25,6 +25,11 @@ pub(crate) async fn run(args: &Args, programs: &Programs) {
     let proxied = programs
         .serve_with(&programs.payload, cores, &site, &one_each)
         .await;
+    let other = Site::new();
+    let direct = [&one_each[..], &["--direct".to_owned()]].concat();
+    let direct = programs
+        .serve_with(&programs.payload, cores, &other, &direct)
+        .await;
     let native = Native::start(programs, cores, None);
     let socket = site.path().join("native.sock");
     let _behind = Native::start(programs, cores, Some(&socket));
@@ -43,8 +48,12 @@ pub(crate) async fn run(args: &Args, programs: &Programs) {
             name: "proxied",
             address: &proxied.address,
         },
+        Server {
+            name: "direct",
+            address: &direct.address,
+        },
     ];
-    let mut pairs = vec![(1, 0)];
+    let mut pairs = vec![(2, 0), (1, 0)];
     if let Some(nginx) = &nginx {
         pairs.push((1, servers.len()));
         servers.push(Server {
