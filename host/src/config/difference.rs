@@ -58,7 +58,7 @@ impl Difference {
         note("state-dir", old.state_dir != new.state_dir);
         note("control", old.control != new.control);
         // Workers inherit those sockets.
-        note("groups.….listen", own_listen(old) != own_listen(new));
+        note("groups.NAME.listen", own_listen(old) != own_listen(new));
         Self {
             restart,
             listen: only_in(&new.listen, &old.listen),
