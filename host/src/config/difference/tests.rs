@@ -27,6 +27,7 @@ fn other(set: impl Fn(&Value) -> bool) -> Value {
         json!({"A": "b"}),
         json!("root"),
         json!("0027"),
+        json!(["127.0.0.1:7"]),
     ];
     values
         .into_iter()
