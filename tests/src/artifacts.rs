@@ -69,6 +69,16 @@ pub fn replug() -> &'static Path {
     &BUILT.programs["replug"]
 }
 
+/// A copy of it, which can be executed at once. Another process makes it: a file that is written here
+/// may be open in a child that another test starts meanwhile, and is busy then.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn copy_replug(to: &Path) {
+    let copied = Command::new("cp").arg(replug()).arg(to).status().unwrap();
+    assert!(copied.success(), "cannot copy to {}", to.display());
+}
+
 /// A program that embeds the host without exporting the process hooks.
 ///
 /// # Panics

@@ -208,7 +208,7 @@ async fn an_unreadable_file_is_refused() {
     let path = site.install("probe", &artifacts::probe(1));
     // A superuser can read everything; then the host is run as nobody.
     let program = site.path().join("replug");
-    fs::copy(artifacts::replug(), &program).unwrap();
+    artifacts::copy_replug(&program);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     let mut command = Command::new(program);
     command

@@ -99,7 +99,7 @@ async fn validate_warns_who_is_not_root_of_workers_as_another_user() {
     if rustix::process::geteuid().is_root() {
         // The program may be where nobody but root can reach it.
         let program = site.path().join("replug");
-        fs::copy(artifacts::replug(), &program).unwrap();
+        artifacts::copy_replug(&program);
         for path in [site.path(), &site.library("hello")] {
             fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }

@@ -34,7 +34,7 @@ fn inheritance(host: &Host) -> Value {
 async fn with_a_program(site: &Site) -> (Host, PathBuf) {
     site.install("probe", &artifacts::probe(1));
     let program = site.path().join("replug");
-    fs::copy(artifacts::replug(), &program).unwrap();
+    artifacts::copy_replug(&program);
     let mut command: Command = site.command_of(&program, "serve");
     command
         .args(["--listen", "127.0.0.1:0"])
@@ -140,7 +140,7 @@ async fn a_program_that_was_replaced_is_taken_and_one_that_does_not_run_is_refus
         "{refused}"
     );
     assert_eq!(host.get("/").await, "version 1\n");
-    fs::copy(artifacts::replug(), &new).unwrap();
+    artifacts::copy_replug(&new);
     fs::rename(&new, &program).unwrap();
     let ended = site.ask(&["restart"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -112,7 +112,7 @@ async fn a_link_that_leads_to_another_program_by_now_is_followed() {
     for version in ["one", "two"] {
         fs::create_dir(site.path().join(version)).unwrap();
         let program = site.path().join(version).join("replug");
-        fs::copy(artifacts::replug(), program).unwrap();
+        artifacts::copy_replug(&program);
     }
     symlink("one/replug", &link).unwrap();
     let mut command = site.command_of(&link, "serve");

@@ -237,7 +237,7 @@ async fn a_program_that_breaks_after_it_was_checked_leaves_the_host_in_its_old_i
     let site = Site::new();
     site.install("probe", &artifacts::probe(1));
     let program = site.path().join("replug");
-    fs::copy(artifacts::replug(), &program).unwrap();
+    artifacts::copy_replug(&program);
     let mut command = site.command_of(&program, "serve");
     let library = site.library("probe");
     command
@@ -260,7 +260,7 @@ async fn a_program_that_breaks_after_it_was_checked_leaves_the_host_in_its_old_i
     let restart = in_time("a command", restart).await.unwrap();
     assert_eq!(restart.code, Some(4), "{restart:?}");
     // It is a whole host again: it can be restarted and stopped.
-    fs::copy(artifacts::replug(), &other).unwrap();
+    artifacts::copy_replug(&other);
     fs::rename(&other, &program).unwrap();
     let restart = site.ask(&["restart"]).await;
     assert_eq!(restart.code, Some(0), "{restart:?}");
