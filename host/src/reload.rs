@@ -294,6 +294,7 @@ impl Reloader {
             Event::Looked { path, serial } => self.looked(&path, serial),
             Event::StateAsked { group, launch, ask } => self.state_asked(&group, launch, ask),
             Event::Launched(launch) => self.launched(*launch),
+            Event::AppliedAside { number } => self.applied_aside(number),
             Event::Loaded { path, attempt } => self.loaded(&path, *attempt),
             Event::Prepared { path, serial, go } => self.prepared(&path, serial, go),
             Event::Handover {

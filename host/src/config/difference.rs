@@ -1,6 +1,6 @@
 //! What one configuration has otherwise than another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{AppOptions, Config, GroupOptions, ListenAddress};
 use crate::id::{AppName, GroupName};
@@ -10,7 +10,7 @@ use crate::id::{AppName, GroupName};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Settings of the server that only a restart takes.
-    pub restart: Vec<&'static str>,
+    pub restart: Vec<String>,
     /// Where it is to listen from now on, too.
     pub listen: Vec<ListenAddress>,
     /// Where it is not to listen any more.
@@ -51,14 +51,17 @@ impl Difference {
             (!keys.is_empty()).then(|| (name.clone(), keys))
         });
         let mut restart = Vec::new();
-        let mut note = |key, other: bool| restart.extend(other.then_some(key));
+        let mut note = |key: &str, other: bool| restart.extend(other.then(|| key.to_owned()));
         note("threads", old.threads != new.threads);
         note("staging-dir", old.staging_dir != new.staging_dir);
         note("log-file", old.log_file != new.log_file);
         note("state-dir", old.state_dir != new.state_dir);
         note("control", old.control != new.control);
         // Workers inherit those sockets.
-        note("groups.NAME.listen", own_listen(old) != own_listen(new));
+        for group in wanted.union(&known) {
+            let other = own_listen(old, group) != own_listen(new, group);
+            note(&format!("groups.{group}.listen"), other);
+        }
         Self {
             restart,
             listen: only_in(&new.listen, &old.listen),
@@ -70,11 +73,10 @@ impl Difference {
     }
 }
 
-/// Where groups listen themselves.
-fn own_listen(config: &Config) -> BTreeMap<&GroupName, &[ListenAddress]> {
-    let groups = config.groups.iter();
-    let listen = groups.map(|(name, options)| (name, &*options.listen));
-    listen.filter(|(_, listen)| !listen.is_empty()).collect()
+/// Where a group listens itself.
+fn own_listen<'a>(config: &'a Config, group: &GroupName) -> &'a [ListenAddress] {
+    let options = config.groups.get(group);
+    options.map_or(&[], |options| &options.listen)
 }
 
 impl Config {

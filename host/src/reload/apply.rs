@@ -18,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+mod aside;
 mod commit;
 mod crews;
 mod give_up;
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    generation::Crew,
     id::{ArtifactPath, GroupName},
 };
 use crews::{Manned, Rolled};
@@ -178,8 +180,18 @@ pub(super) struct Applying {
     crews: BTreeMap<GroupName, Option<Manned>>,
     /// Those of them that others have made room for.
     rolled: Vec<Rolled>,
+    /// Groups that listen themselves, and who takes connections for them until all is switched; `None`:
+    /// they have not been told to stand aside.
+    aside: Option<Vec<Aside>>,
     /// Artifacts whose generation before must be stopped first, and who waits for that.
     rooms: Vec<Room>,
+}
+
+/// A group that listens itself, when all is ready.
+#[derive(Debug)]
+struct Aside {
+    crew: Option<Arc<dyn Crew>>,
+    before: Vec<Arc<dyn Crew>>,
 }
 
 #[derive(Debug, Default)]

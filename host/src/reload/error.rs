@@ -96,18 +96,6 @@ pub enum ReloadError {
 }
 
 impl ReloadError {
-    /// A transaction would replace the workers of a group that listens itself.
-    pub(super) fn listens_itself(group: &GroupName) -> Self {
-        Self::Workers {
-            group: group.clone(),
-            reason: "its workers take connections themselves, and only a restart or a deploy \
-                     replaces them"
-                .to_owned(),
-            remedy: "`replug restart` takes the whole configuration; or put back what was there"
-                .to_owned(),
-        }
-    }
-
     pub(super) fn remedy(&self) -> String {
         match self {
             Self::Stage(error) => error.remedy().to_string(),

@@ -41,6 +41,8 @@ pub(super) enum Event {
     },
     /// A group's workers are ready, or did not become so.
     Launched(Box<Launch>),
+    /// Workers that a transaction replaces have stood aside.
+    AppliedAside { number: u64 },
     /// A load has ended.
     Loaded {
         path: ArtifactPath,

@@ -94,7 +94,7 @@ fn what_comes_and_goes_is_told_apart_from_what_stays() {
     assert_eq!(
         found,
         Difference {
-            restart: vec!["threads"],
+            restart: vec!["threads".to_owned()],
             // One port that the system chooses is one, and another is another.
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             unlisten: vec!["127.0.0.1:1".parse().unwrap()],

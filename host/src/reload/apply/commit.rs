@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
-use super::{Applied, Applying, Step};
+use super::{Applied, Applying, Aside, Step};
 use crate::{
     app::{App, Patience},
     config::{Config, Mount},
@@ -98,6 +98,7 @@ impl Reloader {
             removed,
             left,
             crews,
+            aside,
             ..
         } = applying;
         // New apps answer before they are found.
@@ -163,6 +164,11 @@ impl Reloader {
                 ));
             }
             self.take(&path, attempt, loading);
+        }
+        for Aside { crew, before } in aside.unwrap_or_default() {
+            if let Some(crew) = crew {
+                self.accept(&crew, &before);
+            }
         }
         (order.switch)();
         self.name_changes(&mut changes);

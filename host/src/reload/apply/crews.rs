@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::Step;
 use crate::{
-    config::GroupOptions,
     generation::Crew,
     id::{ArtifactPath, GroupName},
     loader::StopReason,
@@ -18,9 +17,12 @@ use crate::{
     },
 };
 
-/// A crew that is ready: the apps in it that are not loaded for their own sake.
+/// A crew that is ready.
 #[derive(Debug, Default)]
 pub(super) struct Manned {
+    /// `None`: no app is in the group any more.
+    pub(super) crew: Option<Arc<dyn Crew>>,
+    /// The apps in it that are not loaded for their own sake.
     pub(super) neighbours: Vec<(ArtifactPath, Attempt)>,
 }
 
@@ -59,11 +61,6 @@ impl Reloader {
         let known: BTreeSet<GroupName> = known.cloned().collect();
         let mut last = None;
         for group in wanted.difference(&known) {
-            let listens = |it: &GroupOptions| !it.listen.is_empty();
-            if config.groups.get(group).is_some_and(listens) {
-                self.apply_failed(None, &ReloadError::listens_itself(group));
-                return false;
-            }
             // One that is being started has what was there before.
             if self.is_launching(group) {
                 return false;
@@ -212,7 +209,10 @@ impl Reloader {
     }
 
     fn man(&mut self, group: &GroupName, members: &[Member], launched: &Launched, began: f64) {
-        let mut manned = Manned::default();
+        let mut manned = Manned {
+            crew: Some(Arc::clone(&launched.crew)),
+            neighbours: Vec::new(),
+        };
         let mut failed = None;
         for member in members {
             let said = launched.said.get(&member.path).cloned().unwrap_or_default();

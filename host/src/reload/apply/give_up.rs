@@ -1,6 +1,6 @@
 //! The end of a transaction that comes to nothing: what served serves on.
 
-use super::{Applied, Applying, Step, plan::called};
+use super::{Applied, Applying, Aside, Step, plan::called};
 use crate::{
     id::ArtifactPath,
     reload::{
@@ -39,6 +39,7 @@ impl Reloader {
             watched,
             crews,
             rolled,
+            aside,
             rooms,
             ..
         } = applying;
@@ -63,6 +64,9 @@ impl Reloader {
         }
         for rolled in rolled {
             rolled.roll_back();
+        }
+        for Aside { before, .. } in aside.unwrap_or_default() {
+            before.iter().for_each(|crew| crew.accept());
         }
         let _ = asker.send(reply);
         self.launch_all();

@@ -65,6 +65,7 @@ impl Reloader {
             groups: plan.groups,
             crews: BTreeMap::new(),
             rolled: Vec::new(),
+            aside: None,
             rooms: Vec::new(),
         });
         for path in plan.fresh {
@@ -243,7 +244,7 @@ impl Reloader {
         };
         match applying.rooms.pop() {
             Some(Room { path, serial, go }) => self.make_room(&path, serial, go),
-            None => self.commit(),
+            None => self.apply_stand_aside(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     config::{AppDifference, Config, Difference},
     id::{AppName, ArtifactPath, GroupName},
     reload::{
-        ReloadError, Reloader,
+        Reloader,
         slot::{Place, Slot},
     },
 };
@@ -56,11 +56,6 @@ impl Reloader {
                     "`replug restart` takes the whole configuration; or put back what was there"
                         .to_owned(),
             });
-        }
-        let mut changed = difference.groups.iter().map(|(group, _)| group);
-        let listens = changed.find(|group| !new.groups[*group].listen.is_empty());
-        if let Some(group) = listens {
-            return Err(Applied::refused(None, &ReloadError::listens_itself(group)));
         }
         let targets = Targets::of(&order.targets);
         let (watched, wanted) = (self.folders.iter().cloned().collect(), &targets.folders);

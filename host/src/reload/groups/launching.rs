@@ -50,7 +50,7 @@ impl Reloader {
             in_place_of,
             apply,
         } = order;
-        // A transaction starts none for a group that listens itself.
+        // A transaction has them stand aside when all of it is ready.
         let before = match apply {
             None => self.crews_of(&name),
             Some(_) => Vec::new(),

@@ -6,7 +6,7 @@ use crate::{generation::Crew, id::GroupName, reload::Reloader};
 
 impl Reloader {
     /// The crews that serve apps of a group.
-    pub(super) fn crews_of(&self, group: &GroupName) -> Vec<Arc<dyn Crew>> {
+    pub(in crate::reload) fn crews_of(&self, group: &GroupName) -> Vec<Arc<dyn Crew>> {
         let mut crews: Vec<Arc<dyn Crew>> = Vec::new();
         for slot in self.slots.values() {
             let live = slot.live.as_ref().map(|live| &live.lease);
@@ -21,7 +21,7 @@ impl Reloader {
     }
 
     /// Has a crew take connections itself, if it has come to serve, or those before it again.
-    pub(super) fn accept(&self, crew: &Arc<dyn Crew>, before: &[Arc<dyn Crew>]) {
+    pub(in crate::reload) fn accept(&self, crew: &Arc<dyn Crew>, before: &[Arc<dyn Crew>]) {
         let mut live = self.slots.values().filter_map(|slot| slot.live.as_ref());
         let serves = live.any(|live| {
             let seat = live.lease.seat();
