@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::{Request, Uri, uri::PathAndQuery};
@@ -18,6 +19,7 @@ mod body;
 mod connection;
 mod cut;
 mod failure;
+mod limit;
 mod proxied;
 mod upgrade;
 
@@ -34,6 +36,7 @@ use crate::{
     router::Router,
 };
 use failure::Failure;
+use limit::Time;
 
 /// Answers requests; one for all connections.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Dispatcher {
     tunnels: TaskTracker,
     /// Requests come from a supervisor, which says whose they are.
     is_behind: bool,
+    /// How long a request may take; zero: any time, or somebody else sees to it.
+    request_timeout: Duration,
 }
 
 /// Numbers requests; 0 is kept for "none".
@@ -63,6 +68,7 @@ impl Dispatcher {
             pages,
             tunnels: TaskTracker::new(),
             is_behind: false,
+            request_timeout: Duration::ZERO,
         }
     }
 
@@ -73,11 +79,13 @@ impl Dispatcher {
         self
     }
 
-    /// One for requests that come straight from clients, beside this one.
+    /// One for requests that come straight from clients, beside this one. Each may take that long,
+    /// from when its app gets it until its response's body has ended; zero: any time.
     #[must_use]
-    pub fn in_front(&self) -> Self {
+    pub fn in_front(&self, request_timeout: Duration) -> Self {
         Self {
             is_behind: false,
+            request_timeout,
             ..self.clone()
         }
     }
@@ -120,7 +128,12 @@ impl Dispatcher {
         let Some((entry, target)) = enter(&self.router, request.uri()) else {
             return self.own_page(request, peer);
         };
-        let asked = Asked { target, peer, id };
+        let asked = Asked {
+            target,
+            peer,
+            id,
+            request_timeout: self.request_timeout,
+        };
         match entry {
             Entry::Lease(lease) => asked.answer(request, lease, &connection.state),
             Entry::Wait(wait) => {
@@ -171,6 +184,8 @@ struct Asked {
     target: Target,
     peer: Peer,
     id: u64,
+    /// Zero: any time.
+    request_timeout: Duration,
 }
 
 /// What a request is for, within its app.
@@ -201,7 +216,12 @@ impl Asked {
         lease: Lease,
         connection: &Rc<connection::State>,
     ) -> Answer {
-        let Self { target, peer, id } = self;
+        let Self {
+            target,
+            peer,
+            id,
+            request_timeout,
+        } = self;
         lease.tally.request();
         if lease.seat().is_some() {
             let state = Rc::clone(connection);
@@ -210,18 +230,22 @@ impl Asked {
         if lease.is_exhausted() {
             return Answer::now(Failure::Exhausted.into_response(&lease, id));
         }
+        let time = Time::new(request_timeout, &request, connection);
         if wants_upgrade(&request) {
             let token = connection.tunnel();
             return Answer::other(async move {
-                upgrade::tunnel(request, &lease, &target, peer, id, token)
-                    .await
-                    .unwrap_or_else(|failure| failure.into_response(&lease, id))
+                let answer = upgrade::tunnel(request, &lease, &target, peer, id, token);
+                let (answer, time) = limit::within(time, answer).await;
+                match answer.unwrap_or(Err(Failure::TimedOut)) {
+                    Ok(response) => response.map(|body| body.within(time)),
+                    Err(failure) => failure.into_response(&lease, id),
+                }
             });
         }
         let (parts, body) = request.into_parts();
         let info = target.info(&lease, &parts.uri, peer, id);
         match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
-            Ok(call) => Answer::app(call, id),
+            Ok(call) => Answer::app(call, id, time),
             Err(error) => Answer::now(Failure::Call(error).into_response(&lease, id)),
         }
     }

@@ -130,6 +130,7 @@ fn begin(
         number: 0,
         threads: options.http_threads(),
         drain: options.graceful_timeout,
+        request_timeout: options.request_timeout,
         count_every: wear::counting(options),
         staging: dir.to_owned().into(),
         apps: apps.map(|member| BeginApp::new(member, config)).collect(),

@@ -232,7 +232,7 @@ impl Worker {
         }
         let dispatcher =
             Dispatcher::new(Arc::clone(&router), admin::pages(router)).behind_a_supervisor();
-        let in_front = dispatcher.in_front();
+        let in_front = dispatcher.in_front(begin.request_timeout);
         let server = Server::start(
             Listeners::inherited(listener).map_err(|error| failed(error.to_string(), limits))?,
             Vec::new(),

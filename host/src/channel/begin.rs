@@ -23,6 +23,8 @@ pub struct Begin {
     pub threads: NonZeroUsize,
     /// How long what is under way may take when it is to end by itself.
     pub drain: Duration,
+    /// How long a request may take that it took itself; zero: any time.
+    pub request_timeout: Duration,
     /// How often it is to report what it has done; `None`: never.
     pub count_every: Option<Duration>,
     /// The crew's directory: the worker makes its own below it. It is in the supervisor's private

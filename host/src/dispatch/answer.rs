@@ -10,7 +10,7 @@ use std::{
 
 use http::Response;
 
-use super::{body::DispatchBody, connection::Held, cut::CutWatch, failure::Failure};
+use super::{body::DispatchBody, connection::Held, cut::CutWatch, failure::Failure, limit::Time};
 use crate::{generation::Generation, loader::Call};
 
 /// A request's answer, once it is there; an error is a response too. Dropping it cancels the
@@ -23,6 +23,7 @@ enum State {
         call: Call<Generation, Held>,
         cut: CutWatch,
         request: u64,
+        time: Time,
     },
     /// Any other, which is rare.
     Other(Pin<Box<dyn Future<Output = Response<DispatchBody>>>>),
@@ -38,11 +39,12 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(super) fn app(call: Call<Generation, Held>, request: u64) -> Self {
+    pub(super) fn app(call: Call<Generation, Held>, request: u64, time: Time) -> Self {
         Self(State::App {
             call,
             cut: CutWatch::default(),
             request,
+            time,
         })
     }
 
@@ -59,8 +61,13 @@ impl Future for Answer {
     type Output = Result<Response<DispatchBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (call, cut, request) = match &mut self.0 {
-            State::App { call, cut, request } => (call, cut, *request),
+        let (call, cut, request, time) = match &mut self.0 {
+            State::App {
+                call,
+                cut,
+                request,
+                time,
+            } => (call, cut, *request, time),
             State::Other(future) => return future.as_mut().poll(cx).map(Ok),
         };
         let polled = Pin::new(&mut *call).poll(cx);
@@ -68,7 +75,8 @@ impl Future for Answer {
             if response.status().is_server_error() {
                 response.body().keep().0.tally.failure();
             }
-            let response = response.map(|body| DispatchBody::plugin(body, request));
+            let time = time.take();
+            let response = response.map(|body| DispatchBody::plugin(body, request).within(time));
             return Poll::Ready(Ok(response));
         }
         let Some(generation) = call.owner() else {
@@ -76,6 +84,7 @@ impl Future for Answer {
         };
         let failure = match polled {
             Poll::Ready(Err(error)) => Failure::Call(error),
+            _ if time.poll(cx).is_ready() => Failure::TimedOut,
             _ => {
                 ready!(cut.poll(generation, cx));
                 Failure::Cut

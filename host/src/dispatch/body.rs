@@ -10,7 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use replug_plugin::{BoxError, glue::body::BodyError};
 
-use super::{connection::Held, cut::CutWatch};
+use super::{
+    connection::Held,
+    cut::CutWatch,
+    limit::{Time, TimedBody},
+};
 use crate::{
     generation::{Generation, Lease},
     loader::ResponseBody,
@@ -26,13 +30,16 @@ enum Inner {
     /// The host's own page.
     Own(axum::body::Body),
     App(AppBody),
+    /// The same, and its time is limited.
+    Timed(TimedBody),
 }
 
 #[derive(Debug)]
-struct AppBody {
+pub(super) struct AppBody {
     source: Source,
     cut: CutWatch,
     request: u64,
+    time: Time,
 }
 
 /// An app's body with the lease that it came with, which is dropped last.
@@ -55,6 +62,12 @@ impl Source {
     }
 }
 
+impl Inner {
+    fn ended() -> Self {
+        Self::Own(axum::body::Body::empty())
+    }
+}
+
 impl DispatchBody {
     /// A page of the host's own.
     #[must_use]
@@ -67,6 +80,7 @@ impl DispatchBody {
             source: Source::Plugin(body),
             cut: CutWatch::default(),
             request,
+            time: Time::default(),
         }))
     }
 
@@ -75,7 +89,27 @@ impl DispatchBody {
             source: Source::Worker(body, of),
             cut: CutWatch::default(),
             request,
+            time: Time::default(),
         }))
+    }
+
+    /// The same, which is cut when its time is over.
+    pub(super) fn within(mut self, time: Time) -> Self {
+        if let Inner::App(body) = &mut self.0 {
+            body.time = time;
+        }
+        self
+    }
+
+    /// From the first time that it is not ended at once: most are, and need no guard.
+    fn guard(&mut self, cx: &Context<'_>) {
+        if let Inner::App(body) = &mut self.0
+            && let Some(due) = body.time.due()
+            && !body.is_end_stream()
+            && let Inner::App(body) = std::mem::replace(&mut self.0, Inner::ended())
+        {
+            self.0 = Inner::Timed(TimedBody::new(body, due, cx.waker()));
+        }
     }
 
     pub(super) fn tunnel(body: Incoming, lease: Lease, request: u64) -> Self {
@@ -83,6 +117,7 @@ impl DispatchBody {
             source: Source::Tunnel(body, lease),
             cut: CutWatch::default(),
             request,
+            time: Time::default(),
         }))
     }
 }
@@ -132,7 +167,16 @@ fn log_broken(of: &Generation, request: u64, error: &proxy::BodyError) {
 }
 
 impl AppBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// It has taken longer than it may.
+    pub(super) fn log_timed_out(&self) {
+        let error = proxy::BodyError::RequestTimeout;
+        log_broken(self.source.generation(), self.request, &error);
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // A body that is always ready, and a reader that never is, are cut here.
         if self.source.generation().cut().is_done() {
             return Poll::Ready(Some(Err(cut_error())));
@@ -163,6 +207,22 @@ impl AppBody {
         }
         polled
     }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Plugin(body) => body.is_end(),
+            Source::Worker(body, _) => body.is_end_stream(),
+            Source::Tunnel(body, _) => body.is_end_stream(),
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Plugin(body) => body.size_hint(),
+            Source::Worker(body, _) => body.size_hint(),
+            Source::Tunnel(body, _) => body.size_hint(),
+        }
+    }
 }
 
 impl Body for DispatchBody {
@@ -176,10 +236,13 @@ impl Body for DispatchBody {
         let polled = match &mut self.0 {
             Inner::Own(body) => return Pin::new(body).poll_frame(cx).map_err(Into::into),
             Inner::App(body) => body.poll_frame(cx),
+            Inner::Timed(body) => body.poll_frame(cx),
         };
-        // The lease goes with the last frame, and not only when hyper lets go of the body.
-        if let Poll::Ready(None) = polled {
-            self.0 = Inner::Own(axum::body::Body::empty());
+        match &polled {
+            // The lease goes with the last frame, and not only when hyper lets go of the body.
+            Poll::Ready(None) => self.0 = Inner::ended(),
+            Poll::Ready(Some(Err(_))) => {}
+            _ => self.guard(cx),
         }
         polled
     }
@@ -187,22 +250,16 @@ impl Body for DispatchBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Own(body) => body.is_end_stream(),
-            Inner::App(body) => match &body.source {
-                Source::Plugin(body) => body.is_end(),
-                Source::Worker(body, _) => body.is_end_stream(),
-                Source::Tunnel(body, _) => body.is_end_stream(),
-            },
+            Inner::App(body) => body.is_end_stream(),
+            Inner::Timed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Own(body) => body.size_hint(),
-            Inner::App(body) => match &body.source {
-                Source::Plugin(body) => body.size_hint(),
-                Source::Worker(body, _) => body.size_hint(),
-                Source::Tunnel(body, _) => body.size_hint(),
-            },
+            Inner::App(body) => body.size_hint(),
+            Inner::Timed(body) => body.size_hint(),
         }
     }
 }

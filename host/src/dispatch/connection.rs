@@ -21,7 +21,7 @@ use tokio_util::{
 use crate::{generation::Lease, loader::Peer, router::Router};
 
 /// Time for the end of a body to reach a client that reads.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// Travels in whatever the connection holds of a generation.
 pub(super) type Held = Arc<()>;
@@ -147,6 +147,11 @@ impl State {
         held
     }
 
+    /// Has the connection closed.
+    pub(super) fn close(&self) {
+        self.cut.cancel();
+    }
+
     /// Counts a request that waits, until what this returns is dropped.
     pub(super) fn wait(self: &Rc<Self>) -> Waiting {
         self.waiting.set(self.waiting.get() + 1);
@@ -174,7 +179,7 @@ async fn watch(state: Rc<State>, serial: u64, held: Weak<()>, generation: Cancel
         }
         if held.strong_count() > 1 {
             tracing::debug!("closing a connection whose client does not read");
-            state.cut.cancel();
+            state.close();
         }
     };
     over.run_until_cancelled(end).await;

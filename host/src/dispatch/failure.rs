@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Call(CallError),
     /// The drain deadline passed before the app had begun to answer.
     Cut,
+    /// It took longer than a request may.
+    TimedOut,
     /// It uses more memory than it may.
     Exhausted,
     /// The tunnel to the app broke before it had answered.
@@ -66,6 +68,22 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the application was replaced and did not finish",
             ),
+            Self::TimedOut => {
+                // What a supervisor says of a request that it has passed on.
+                let error = proxy::ProxyError::RequestTimeout;
+                tracing::error!(
+                    event = "not-answered",
+                    app,
+                    generation,
+                    request = id,
+                    code = error.code(),
+                    "{error}",
+                );
+                (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the request took longer than it may",
+                )
+            }
             Self::Exhausted => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the application uses more memory than it may",

@@ -1,6 +1,6 @@
 //! A request that the workers of a group answer.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -108,7 +108,12 @@ async fn again(
             failure::turned_away(&Refusal::Failed("its workers have ended".into()), id)
         }
         Ok(lease) => {
-            let asked = Asked { target, peer, id };
+            let asked = Asked {
+                target,
+                peer,
+                id,
+                request_timeout: Duration::ZERO,
+            };
             let Ok(response) = asked.answer(request, lease, &connection).await;
             response
         }
