@@ -331,7 +331,8 @@ impl Reloader {
             Event::History { app, reply } => drop(reply.send(self.history(&app))),
             Event::Said(reply) => drop(reply.send(self.said())),
             Event::RunSchedule { app, name, reply } => self.run_schedule(&app, name, reply),
-            Event::SaveState { app, reply } => self.save_state(&app, reply),
+            Event::SaveState { app, until, reply } => self.save_state(&app, until, reply),
+            Event::Resume(path) => self.resume_aside(&path),
             Event::MirrorRegistry(entries) => self.registry.mirror(entries),
             Event::Registry(reply) => drop(reply.send(self.registry.all())),
             Event::Status(reply) => drop(reply.send(self.status())),
@@ -354,6 +355,7 @@ impl Reloader {
 
     fn announce(&mut self, reason: StopReason) {
         self.end_reason = reason;
+        self.give_up_aside();
         for live in self.slots.values().filter_map(|slot| slot.live.as_ref()) {
             live.lease.shutdown(reason);
         }

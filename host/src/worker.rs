@@ -39,8 +39,8 @@ use crate::{
     telemetry,
 };
 pub use own::OwnSockets;
-use own::{goes_on_elsewhere, tick};
-use upstream::{Upstream, Writer, fitting};
+use own::{end_of, goes_on_elsewhere, tick};
+use upstream::{Upstream, Writer};
 
 /// How long HTTP threads may take to end once nothing is left to serve.
 const THREAD_END: Duration = Duration::from_secs(2);
@@ -299,11 +299,12 @@ impl Worker {
                     entrance.open();
                 }
             }
-            Order::StandAside => {
+            Order::StandAside { time } => {
                 if let Some(entrance) = &mut self.entrance {
                     entrance.stand_aside().await;
                 }
-                self.upstream.report(Report::StoodAside);
+                let time = Some(time);
+                self.upstream.report(Report::StoodAside { time });
             }
             Order::Announce { app, reason } => {
                 if let Some(path) = self.path_of(&app) {
@@ -329,16 +330,15 @@ impl Worker {
                 });
             }
             Order::State { call, state } => self.upstream.answer(call, state),
-            Order::SaveState { call, app } => {
-                let (handle, upstream) = (self.handle.clone(), self.upstream.clone());
-                tokio::spawn(async move {
-                    let saved = match AppName::try_from(app.as_str()) {
-                        Ok(app) => handle.save_state(app).await,
-                        Err(error) => Err(error.to_string()),
-                    };
-                    let state = saved.and_then(fitting);
-                    upstream.report(Report::SavedState { call, state });
-                });
+            Order::SaveState {
+                call,
+                app,
+                drain_ms,
+            } => self.save_state(call, &app, drain_ms.map(Duration::from_millis)),
+            Order::Resume { app } => {
+                if let Some(path) = self.path_of(&app) {
+                    self.handle.resume(path);
+                }
             }
             Order::Registry(entries) => {
                 if let Ok(entries) = serde_json::from_str(&entries) {
@@ -366,10 +366,7 @@ impl Worker {
         drain: Option<Duration>,
         orders: &mut Receiver<Order>,
     ) -> ExitCode {
-        let deadline = drain.and_then(|drain| Instant::now().checked_add(drain));
-        // A century is as long as it takes.
-        let deadline =
-            deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_155_760_000));
+        let deadline = end_of(drain);
         let ended = async {
             self.handle.announce_shutdown(reason);
             if let Some(entrance) = &mut self.entrance {
@@ -378,7 +375,7 @@ impl Worker {
                 } else {
                     entrance.close().await;
                 }
-                self.upstream.report(Report::StoodAside);
+                self.upstream.report(Report::StoodAside { time: None });
             }
             self.upstream.give_up();
             self.server.drain(deadline).await;

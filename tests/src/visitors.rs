@@ -49,8 +49,10 @@ pub struct Visitors {
 #[derive(Debug)]
 struct Shared {
     address: String,
+    method: &'static str,
     path: String,
-    expected: String,
+    /// `None`: any 200.
+    expected: Option<String>,
     ended: AtomicBool,
     answers: AtomicU64,
 }
@@ -59,10 +61,26 @@ impl Visitors {
     /// Starts so many clients of each manner, who expect that text of that path.
     #[must_use]
     pub fn start(address: &str, path: &str, expected: &str, of_each: usize) -> Self {
+        Self::start_all(address, ("GET", path), Some(expected), of_each)
+    }
+
+    /// The same of clients that POST there, once for each good answer.
+    #[must_use]
+    pub fn start_posting(address: &str, path: &str, of_each: usize) -> Self {
+        Self::start_all(address, ("POST", path), None, of_each)
+    }
+
+    fn start_all(
+        address: &str,
+        (method, path): (&'static str, &str),
+        expected: Option<&str>,
+        of_each: usize,
+    ) -> Self {
         let shared = Arc::new(Shared {
             address: address.to_owned(),
+            method,
             path: path.to_owned(),
-            expected: expected.to_owned(),
+            expected: expected.map(str::to_owned),
             ended: AtomicBool::new(false),
             answers: AtomicU64::new(0),
         });
@@ -134,7 +152,7 @@ async fn ask(manner: Manner, shared: &Shared, kept: &mut Option<Connection>) -> 
                 .await
                 .map_err(|error| failed("not connected", &error))?,
         };
-        let request = connection.request("GET", &shared.path);
+        let request = connection.request(shared.method, &shared.path);
         let request = request.body(client::empty());
         let request = request.map_err(|error| failed("no request", &error))?;
         let response = match connection.try_send(request).await {
@@ -148,7 +166,8 @@ async fn ask(manner: Manner, shared: &Shared, kept: &mut Option<Connection>) -> 
         let is_last = is_last.is_some_and(|value| value == "close");
         let answer = client::read(response).await;
         let answer = answer.map_err(|error| failed("broken off", &error))?;
-        if answer.text != shared.expected {
+        let expected = shared.expected.as_ref();
+        if answer.status != 200 || expected.is_some_and(|text| answer.text != *text) {
             return Err(failed("another answer", &answer));
         }
         if manner != Manner::Single && !is_last {

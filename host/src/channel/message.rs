@@ -49,11 +49,19 @@ pub enum Order {
         /// The state, if there is one; or why the app must not begin.
         state: Handed,
     },
-    /// Have an app save its state, which has no requests meanwhile, and report it.
+    /// Have an app save its state, and report it. It has no requests meanwhile but those that came
+    /// to the worker itself: these end first, and from then on requests wait.
     SaveState {
         /// The number of the call, for the report.
         call: u64,
         /// The app.
+        app: String,
+        /// How long these may take, in milliseconds; `None`: as long as it takes.
+        drain_ms: Option<u64>,
+    },
+    /// An app whose state was saved stays: it takes requests again.
+    Resume {
+        /// Its name.
         app: String,
     },
     /// Report when each HTTP thread has turned.
@@ -64,7 +72,10 @@ pub enum Order {
     /// Take connections on the group's own sockets from now on.
     Accept,
     /// Take none there any more, and report when no request can begin on those that there are.
-    StandAside,
+    StandAside {
+        /// Which time this is, for the report.
+        time: u64,
+    },
     /// Finish what is under way, stop all apps, and end.
     Stop {
         /// Why.
@@ -122,7 +133,10 @@ pub enum Report {
         turn: u64,
     },
     /// No request can begin on connections that it took itself.
-    StoodAside,
+    StoodAside {
+        /// What the order said; `None`: it ends.
+        time: Option<u64>,
+    },
     /// How much it has done, where the supervisor does not see it all.
     Served {
         /// Requests that its apps were given, by whichever way.

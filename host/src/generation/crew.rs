@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::{
     id::AppName,
@@ -53,10 +54,19 @@ pub trait Crew: fmt::Debug + Send + Sync {
     fn gone(&self) -> BoxFuture<'static, ()>;
 
     /// Has each worker save its state of an app, which must have no requests; by their numbers, and
-    /// `None` where there is none. What a worker left that is not there any more counts.
+    /// `None` where there is none. What a worker left that is not there any more counts. Requests
+    /// of the app's that came to workers themselves end first, at the latest at the deadline, and new
+    /// ones wait there until [`Crew::resume`].
     ///
     /// The error says why one of them could not.
-    fn save_state(&self, app: &AppName) -> BoxFuture<'static, Result<States, String>>;
+    fn save_state(
+        &self,
+        app: &AppName,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<States, String>>;
+
+    /// An app whose state was saved takes requests again.
+    fn resume(&self, app: &AppName);
 
     /// Has one worker make a scheduled call.
     ///

@@ -133,11 +133,14 @@ pub(super) enum Event {
         name: String,
         reply: oneshot::Sender<Result<(), String>>,
     },
-    /// It wants an app's state, which has no requests meanwhile.
+    /// It wants an app's state, which has no requests meanwhile; or they end first, until then.
     SaveState {
         app: AppName,
+        until: Option<Instant>,
         reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
     },
+    /// An app of which it has had the state takes requests again.
+    Resume(ArtifactPath),
     /// What all apps of that host have registered from now on.
     MirrorRegistry(Vec<Registered>),
     /// Somebody wants to know what is registered.

@@ -5,15 +5,18 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Reloader,
     event::{Event, Handle},
     launch::Said,
-    pause, schedules, thread,
+    pause::{self, Then},
+    schedules, thread,
 };
 use crate::{
+    app::Refusal,
+    generation::{Paused, States},
     id::{AppName, ArtifactPath},
     loader::{Registered, Snapshot},
     watcher::WatchEvent,
@@ -48,20 +51,29 @@ impl Reloader {
         });
     }
 
-    /// Has an app save its state. Its requests are the other host's to keep away.
+    /// Has an app save its state. Its requests are the other host's to keep away; those that came
+    /// to this one itself end first, if there may be some: `until` then at the latest. From then on
+    /// they wait for [`Reloader::resume_aside`].
     pub(super) fn save_state(
-        &self,
+        &mut self,
         app: &AppName,
+        until: Option<Instant>,
         reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
     ) {
-        let mut slots = self.slots.values();
-        let live = slots
-            .find(|slot| slot.name() == Some(app))
-            .and_then(|slot| slot.live.as_ref());
-        let Some(live) = live else {
+        let mut slots = self.slots.iter_mut();
+        let found = slots.find(|(_, slot)| slot.name() == Some(app));
+        let Some((path, slot)) = found.filter(|(_, slot)| slot.live.is_some()) else {
             let _ = reply.send(Err(format!("{app} does not serve")));
             return;
         };
+        if let (Some(until), path) = (until, path.clone()) {
+            slot.aside = true;
+            if let Some(live) = slot.live.take() {
+                self.pause_until(&path, 0, live, until, Then::Tell(reply));
+            }
+            return;
+        }
+        let Some(live) = &slot.live else { return };
         let lease = live.lease.clone();
         let options = self.config.options_of(app);
         let (limit, time) = (options.state_limit, options.cleanup_timeout);
@@ -77,6 +89,45 @@ impl Reloader {
         };
         if let Err(error) = thread::spawn("save", save, drop) {
             tracing::error!("cannot start a thread: {error}");
+        }
+    }
+
+    /// An app has saved its state for the other host, and goes on standing aside.
+    pub(super) fn stood_for_another(
+        &mut self,
+        path: &ArtifactPath,
+        paused: Paused,
+        saved: Result<States, String>,
+        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
+    ) {
+        let _ = reply.send(saved.clone().map(pause::alone));
+        let slot = self.slots.get_mut(path);
+        let Some(slot) = slot.filter(|slot| self.ending.is_none() && slot.app.is_some()) else {
+            return self.retire_stood(path, paused, saved);
+        };
+        slot.live = Some(paused.resume());
+        if !slot.aside {
+            self.resume_aside(path);
+        }
+    }
+
+    /// An app that has stood aside takes requests again.
+    pub(super) fn resume_aside(&mut self, path: &ArtifactPath) {
+        if let Some(slot) = self.slots.get_mut(path) {
+            slot.aside = false;
+            // Else it is still at saving.
+            if let (Some(app), Some(live)) = (&slot.app, &slot.live) {
+                app.open(&live.lease);
+            }
+        }
+    }
+
+    /// Nobody will resume what stands aside: who waits for it is told.
+    pub(super) fn give_up_aside(&self) {
+        for slot in self.slots.values().filter(|slot| slot.aside) {
+            if let Some(app) = &slot.app {
+                app.refuse(&Refusal::Failed("other workers have its state".into()));
+            }
         }
     }
 }
@@ -101,16 +152,27 @@ impl Handle {
             .unwrap_or_else(|_| Err("the worker ends".to_owned()))
     }
 
-    /// Has an app save its state; `None`: it has none.
+    /// Has an app save its state; `None`: it has none. It must have no requests, unless `until` is
+    /// given: then they end first, at the latest then, and further ones wait for
+    /// [`Handle::resume`].
     ///
     /// # Errors
     /// Says what went wrong, in the app or because it does not serve.
-    pub async fn save_state(&self, app: AppName) -> Result<Option<Snapshot>, String> {
+    pub async fn save_state(
+        &self,
+        app: AppName,
+        until: Option<Instant>,
+    ) -> Result<Option<Snapshot>, String> {
         let (reply, saved) = oneshot::channel();
-        let _ = self.0.send(Event::SaveState { app, reply });
+        let _ = self.0.send(Event::SaveState { app, until, reply });
         saved
             .await
             .unwrap_or_else(|_| Err("the worker ends".to_owned()))
+    }
+
+    /// An app that has saved its state takes requests again.
+    pub fn resume(&self, path: ArtifactPath) {
+        let _ = self.0.send(Event::Resume(path));
     }
 
     /// An app that a worker has loaded wants to be reloaded.

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -29,6 +30,8 @@ pub(super) enum Then {
     Hand(oneshot::Sender<Result<Option<Snapshot>, String>>),
     /// The workers of the next one wait for the states, each for its own: see [`Loading::asks`].
     Each,
+    /// The host that this one works for wants it.
+    Tell(oneshot::Sender<Result<Option<Snapshot>, String>>),
     /// The next one waits for it to be stopped.
     Stop(oneshot::Sender<Result<(), String>>),
 }
@@ -53,7 +56,7 @@ impl Then {
     fn fail(self, reason: String) {
         // Who has given up is not told.
         match self {
-            Self::Hand(reply) => drop(reply.send(Err(reason))),
+            Self::Hand(reply) | Self::Tell(reply) => drop(reply.send(Err(reason))),
             Self::Each => {}
             Self::Stop(go) => drop(go.send(Err(reason))),
         }
@@ -84,8 +87,26 @@ impl Reloader {
 
     /// Lets a generation end its requests and save its state. New requests wait.
     pub(super) fn pause(&mut self, path: &ArtifactPath, serial: u64, live: Live, then: Then) {
+        tracing::info!(
+            event = "pausing",
+            app = live.lease.app.as_str(),
+            generation = live.lease.id.get(),
+            "requests wait until the next generation has its state",
+        );
+        let deadline = Instant::now() + self.config.options_of(&live.lease.app).drain;
+        self.pause_until(path, serial, live, deadline, then);
+    }
+
+    /// The same until then.
+    pub(super) fn pause_until(
+        &mut self,
+        path: &ArtifactPath,
+        serial: u64,
+        live: Live,
+        deadline: Instant,
+        then: Then,
+    ) {
         let options = self.config.options_of(&live.lease.app);
-        let deadline = Instant::now() + options.drain;
         let bounds = Bounds {
             limit: options.state_limit,
             time: options.cleanup_timeout,
@@ -100,17 +121,14 @@ impl Reloader {
         }
         // As long as workers may take that are about to end and leave theirs.
         let patience = options.drain + options.cleanup_timeout + ANSWER;
-        tracing::info!(
-            event = "pausing",
-            app = live.lease.app.as_str(),
-            generation = live.lease.id.get(),
-            "requests wait until the next generation has its state",
-        );
+        // Nothing comes to its workers themselves any more. Asked for at once.
+        let aside = live.lease.seat().map(|seat| seat.crew.stand_aside());
         self.busy += 1;
         let (path, sender) = (path.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let (paused, saved) = match live.pause(deadline).await {
-                Some(paused) => save(paused, bounds, patience).await,
+            let (paused, _) = tokio::join!(live.pause(deadline), OptionFuture::from(aside));
+            let (paused, saved) = match paused {
+                Some(paused) => save(paused, bounds, deadline, patience).await,
                 None => (None, Err("it is gone".to_owned())),
             };
             let stood = Box::new(Stood {
@@ -137,6 +155,9 @@ impl Reloader {
         let Some(paused) = paused else {
             return then.fail("the generation before is gone".to_owned());
         };
+        if let Then::Tell(reply) = then {
+            return self.stood_for_another(path, paused, saved, reply);
+        }
         let ending = self.ending.is_some();
         let loading = match self.slots.get_mut(path) {
             Some(slot) if !ending => slot.work.loading(serial),
@@ -174,7 +195,7 @@ impl Reloader {
                     None => self.hand_stored(path, Then::Hand(reply)),
                 }
             }
-            Then::Each => {}
+            Then::Each | Then::Tell(_) => {}
             Then::Stop(go) => {
                 let facts = paused.facts();
                 loading.old = Old::Stopped((facts.id, facts.digest));
@@ -202,6 +223,15 @@ impl Reloader {
         if may_serve {
             return self.resume(path, paused);
         }
+        self.retire_stood(path, paused, saved);
+    }
+
+    pub(super) fn retire_stood(
+        &mut self,
+        path: &ArtifactPath,
+        paused: Paused,
+        saved: Result<States, String>,
+    ) {
         let reason = match (self.ending.is_some(), self.slots.contains_key(path)) {
             (true, _) => self.end_reason,
             (false, true) => StopReason::Reload,
@@ -219,6 +249,9 @@ impl Reloader {
         }) else {
             return self.retire_paused(path, paused, None, StopReason::Removal, || ());
         };
+        if let Some(Seat { app, crew }) = paused.seat() {
+            crew.resume(app);
+        }
         let live = paused.resume();
         tracing::info!(
             event = "resumed",
@@ -282,18 +315,19 @@ pub(super) fn put(store: &StateStore, path: &ArtifactPath, load: u64, snapshot: 
 }
 
 /// What a generation of the host itself has saved.
-fn alone(states: States) -> Option<Snapshot> {
+pub(super) fn alone(states: States) -> Option<Snapshot> {
     states.into_iter().next().flatten()
 }
 
 async fn save(
     paused: Paused,
     bounds: Bounds,
+    deadline: Instant,
     patience: Duration,
 ) -> (Option<Paused>, Result<States, String>) {
     let app = paused.facts().app.clone();
     if let Some(Seat { app, crew }) = paused.seat() {
-        let saved = timeout(patience, crew.save_state(app)).await;
+        let saved = timeout(patience, crew.save_state(app, deadline)).await;
         let late = || Err(format!("its workers did not save it within {patience:?}"));
         return (Some(paused), saved.unwrap_or_else(|_| late()));
     }

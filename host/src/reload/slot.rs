@@ -174,6 +174,8 @@ pub(super) struct Slot {
     pub(super) said: Said,
     /// What belongs to the generation that serves.
     pub(super) tracked: Vec<Tracked>,
+    /// Another host has had its state, and its requests wait until that says what becomes of it.
+    pub(super) aside: bool,
     /// The group that has it loaded, and what of.
     pub(super) elsewhere: Option<(GroupName, Arc<Inspected>)>,
 }
@@ -215,6 +217,7 @@ impl Slot {
             handed: None,
             said: Said::default(),
             tracked: Vec::new(),
+            aside: false,
             elsewhere: None,
         }
     }

@@ -50,6 +50,7 @@ pub(super) async fn serve(arrival: Arrival, member: Member) {
         read,
         shift,
         unaware,
+        present: _present,
     } = arrival;
     let cut = member.cut();
     match accepted {

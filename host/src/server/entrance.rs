@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, yield_now},
@@ -47,6 +48,8 @@ pub struct Entrance {
     orders: Orders,
     outgoing: Outgoing,
     open: Option<Open>,
+    /// Connections of times that are over which have not gone.
+    past: Vec<Crowd>,
 }
 
 /// While it is open.
@@ -67,6 +70,8 @@ pub(super) struct Shift {
     is_over: AtomicBool,
     /// Connections that have not heard of that.
     unaware: Crowd,
+    /// All of them.
+    present: Crowd,
     outgoing: Outgoing,
 }
 
@@ -78,6 +83,7 @@ pub(super) struct Arrival {
     pub(super) read: Bytes,
     pub(super) shift: Arc<Shift>,
     pub(super) unaware: Member,
+    pub(super) present: Member,
 }
 
 /// Connections on their way to others.
@@ -114,6 +120,7 @@ impl Server {
                 crowd: Crowd::default(),
             },
             open: None,
+            past: Vec::new(),
         })
     }
 }
@@ -131,6 +138,7 @@ impl Entrance {
             over: CancellationToken::new(),
             is_over: AtomicBool::new(false),
             unaware: Crowd::default(),
+            present: Crowd::default(),
             outgoing: self.outgoing.clone(),
         });
         let accepting = CancellationToken::new();
@@ -180,6 +188,8 @@ impl Entrance {
         for acceptor in open.acceptors {
             let _ = acceptor.await;
         }
+        self.past.retain(|crowd| crowd.number() > 0);
+        self.past.push(open.shift.present.clone());
         open.shift.is_over.store(true, Ordering::Release);
         open.shift.over.cancel();
         if timeout(TURN, open.shift.unaware.gone()).await.is_err() {
@@ -200,9 +210,22 @@ impl Entrance {
         }
     }
 
+    /// Resolves when the connections of the times that are over have ended, go on elsewhere, or are
+    /// no HTTP any more. Until then one may still have a request that it had read, or HTTP/2's
+    /// client had sent, before it was over.
+    pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let past = self.past.clone();
+        async move {
+            join_all(past.iter().map(Crowd::gone)).await;
+        }
+    }
+
     /// Waits until all that go on elsewhere are on their way, or `deadline`.
     pub async fn flush(&self, deadline: Instant) {
-        let _ = timeout_at(deadline, self.outgoing.crowd.gone()).await;
+        let crowd = &self.outgoing.crowd;
+        if timeout_at(deadline, crowd.gone()).await.is_err() {
+            tell_cut(crowd.number(), &"no worker has taken them in time");
+        }
     }
 }
 
@@ -230,6 +253,7 @@ fn give(accepted: Accepted, read: Bytes, shift: &Arc<Shift>, threads: &[HttpThre
             accepted,
             read,
             unaware: shift.unaware.add(),
+            present: shift.present.add(),
             shift: Arc::clone(shift),
         });
     }
@@ -269,11 +293,15 @@ async fn usable<T>(taken: io::Result<T>) -> Option<T> {
 async fn send(way: Way, mut queued: mpsc::UnboundedReceiver<(Passing, Member)>) {
     while let Some((passing, _member)) = queued.recv().await {
         if let Err(error) = way.send(passing).await {
-            tracing::warn!(
-                event = "connections-cut",
-                connections = 1,
-                "a connection between two requests is closed, since no worker takes it: {error}",
-            );
+            tell_cut(1, &error);
         }
     }
+}
+
+fn tell_cut(connections: usize, why: &dyn std::fmt::Display) {
+    tracing::warn!(
+        event = "connections-cut",
+        connections,
+        "connections between two requests are closed, and do not go on in another worker: {why}",
+    );
 }

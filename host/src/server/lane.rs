@@ -8,7 +8,6 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,16 +15,13 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use tokio::{io::Interest, net::UnixStream, time::timeout};
+use tokio::{io::Interest, net::UnixStream};
 
 use super::unheard::Unheard;
 
 /// How much of a request may have been read of a connection that goes on elsewhere: a head that is
 /// still incomplete is rarely longer, and a message of the system's must hold it.
 pub(super) const MOST_READ: usize = 64 << 10;
-
-/// How long a connection waits for somebody who takes it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Both ends.
 #[derive(Debug)]
@@ -97,12 +93,11 @@ pub(super) struct Way(UnixStream);
 pub(super) struct Exit(UnixStream);
 
 impl Way {
-    /// Sends a connection. One that nobody takes for long is closed.
+    /// Sends a connection. While the lane is full it waits, as those do who connect.
     pub(super) async fn send(&self, passing: Passing) -> io::Result<()> {
-        let sent = self
-            .0
-            .async_io(Interest::WRITABLE, || put(&self.0, &passing));
-        timeout(PATIENCE, sent).await?
+        self.0
+            .async_io(Interest::WRITABLE, || put(&self.0, &passing))
+            .await
     }
 }
 

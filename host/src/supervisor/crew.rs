@@ -17,7 +17,10 @@ use futures_util::{
     future::BoxFuture,
     future::{join_all, try_join_all},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -137,7 +140,12 @@ pub(super) enum Command {
     },
     SaveState {
         app: AppName,
+        deadline: Instant,
         reply: oneshot::Sender<AllHanded>,
+    },
+    /// It takes requests again.
+    Resume {
+        app: AppName,
     },
     /// That worker is to go; its place stays empty.
     Vacate {
@@ -338,16 +346,29 @@ impl generation::Crew for Crew {
         self.gone.clone().cancelled_owned().boxed()
     }
 
-    fn save_state(&self, app: &AppName) -> BoxFuture<'static, Result<States, String>> {
+    fn save_state(
+        &self,
+        app: &AppName,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<States, String>> {
         let (reply, saved) = oneshot::channel();
         let app = app.clone();
-        let _ = self.commands.send(Command::SaveState { app, reply });
+        let _ = self.commands.send(Command::SaveState {
+            app,
+            deadline,
+            reply,
+        });
         async move {
             saved
                 .await
                 .unwrap_or_else(|_| Err("its workers have ended".to_owned()))
         }
         .boxed()
+    }
+
+    fn resume(&self, app: &AppName) {
+        let app = app.clone();
+        let _ = self.commands.send(Command::Resume { app });
     }
 
     fn run_schedule(&self, app: &AppName, name: &str) -> BoxFuture<'static, Result<(), String>> {

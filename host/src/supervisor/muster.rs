@@ -23,8 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use entrances::Entrances;
-use states::{Handing, Save};
+use entrances::{Aside, Entrances};
+use states::{Handing, Save, left_until};
 
 use super::{
     Wish,
@@ -128,8 +128,7 @@ struct Living {
     orders: mpsc::UnboundedSender<Order>,
     /// What it says it has been given, by whichever way, and has under way.
     served: (u64, usize),
-    /// Nothing begins any more on connections that it took itself.
-    aside: bool,
+    aside: Aside,
     wear: Wear,
     /// The same, as it was in the set before.
     former: Vec<Arc<Worker>>,
@@ -273,7 +272,15 @@ impl Muster {
             Command::RunSchedule { app, name, reply } => {
                 self.run_schedule(Due { app, name, reply });
             }
-            Command::SaveState { app, reply } => self.save_all(&app, reply),
+            Command::SaveState {
+                app,
+                deadline,
+                reply,
+            } => self.save_all(&app, left_until(deadline), reply),
+            Command::Resume { app } => {
+                let app = app.to_string();
+                self.tell_all(&Order::Resume { app });
+            }
             Command::Vacate { number, done } => self.vacate(number, done),
             Command::Refill => self.refill(),
             Command::Accept => self.open_entrances(),
@@ -297,7 +304,7 @@ impl Muster {
 
     /// Ends a worker that gets no new requests, when it holds none any more or has had the time for
     /// them. Not before: one may be on its way.
-    fn end(&mut self, living: Living, reason: StopReason) {
+    fn end(&mut self, mut living: Living, reason: StopReason) {
         let (worker, orders) = (Arc::clone(&living.worker), living.orders.clone());
         let graceful = self.plan.options.graceful_timeout;
         // What it took itself is not known here: it has its time once it has been told to end.
@@ -306,7 +313,7 @@ impl Muster {
             drain_ms = self.drain_ms();
             // Those of one that nobody needs are closed: in the lane they would wake it.
             if reason != StopReason::Inactivity {
-                let _ = living.orders.send(Order::StandAside);
+                living.stand_aside();
             }
         }
         tokio::spawn(async move {
@@ -378,7 +385,7 @@ impl Muster {
                 requests,
                 in_flight,
             } => self.served(serial, requests, in_flight),
-            Report::StoodAside => self.stands_aside(serial),
+            Report::StoodAside { time } => self.stands_aside(serial, time),
             Report::Ending { reason } => self.leaves(serial, &reason),
             Report::SavedState { .. } | Report::StateLeft { .. } => {
                 self.state_said(serial, report);
@@ -433,7 +440,7 @@ impl Muster {
             ready: now,
             orders,
             served: (0, 0),
-            aside: false,
+            aside: Aside::default(),
             wear: Wear::new(options, now),
             former: Vec::new(),
             killed,

@@ -1,11 +1,16 @@
 //! Taking connections itself.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::Duration};
 
-use tokio::time::Interval;
+use tokio::time::{Instant, Interval, timeout};
 
-use super::Worker;
-use crate::{channel::Report, loader::StopReason, server::Lane};
+use super::{Worker, upstream::fitting};
+use crate::{channel::Report, id::AppName, loader::StopReason, server::Lane};
+
+/// How long connections that were told to go on elsewhere may still begin requests that they had
+/// read already, or that an HTTP/2 client had sent already, before an app saves its state. Who
+/// comes later waits.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What all workers of a group have to take connections themselves.
 #[derive(Debug)]
@@ -34,6 +39,38 @@ impl Worker {
             });
         }
     }
+
+    /// Has an app save its state; requests that came to the worker itself end first.
+    pub(super) fn save_state(&self, call: u64, app: &str, drain: Option<Duration>) {
+        let deadline = end_of(drain);
+        let (handle, upstream) = (self.handle.clone(), self.upstream.clone());
+        let left = self.entrance.as_ref().map(|entrance| entrance.left());
+        let app = AppName::try_from(app);
+        tokio::spawn(async move {
+            let until = match left {
+                Some(left) => {
+                    let _ = timeout(LATE, left).await;
+                    Some(deadline)
+                }
+                None => None,
+            };
+            let saved = match app {
+                Ok(app) => handle.save_state(app, until).await,
+                Err(error) => Err(error.to_string()),
+            };
+            let state = saved.and_then(fitting);
+            upstream.report(Report::SavedState { call, state });
+        });
+    }
+}
+
+/// When so much time is over; `None`: as long as it takes.
+pub(super) fn end_of(time: Option<Duration>) -> Instant {
+    /// A century.
+    const EVER: Duration = Duration::from_secs(3_155_760_000);
+    let now = Instant::now();
+    time.and_then(|time| now.checked_add(time))
+        .unwrap_or(now + EVER)
 }
 
 /// Waits for the next time; `None`: for ever.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio::sync::oneshot;
 
-use super::{Event, Muster, Place};
+use super::{Event, Living, Muster, Place};
 use crate::channel::Order;
 
 /// Who takes connections, and who waits until nobody does.
@@ -36,29 +36,58 @@ impl Entrances {
     }
 }
 
+/// Whether a worker stands aside.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// Nothing begins any more on connections that it took itself.
+    is: bool,
+    /// Counts what it was told, so that it is known what it answers to.
+    time: u64,
+}
+
+impl Living {
+    /// It takes connections itself from now on.
+    pub(super) fn accept(&mut self) {
+        self.aside.is = false;
+        self.aside.time += 1;
+        let _ = self.orders.send(Order::Accept);
+    }
+
+    /// It takes none any more.
+    pub(super) fn stand_aside(&mut self) {
+        self.aside.time += 1;
+        let time = self.aside.time;
+        let _ = self.orders.send(Order::StandAside { time });
+    }
+}
+
 impl Muster {
     pub(super) fn open_entrances(&mut self) {
         if self.plan.sockets.is_some() && !self.is_over() {
             self.entrances.are_open = true;
             for place in &mut self.places {
-                if let Some(living) = &mut place.living {
-                    living.aside = false;
-                    let _ = living.orders.send(Order::Accept);
+                if let Some(living) = &mut place.living
+                    // Its successor is on the way.
+                    && !self.handing.contains_key(&living.serial)
+                {
+                    living.accept();
                 }
             }
         }
     }
 
     pub(super) fn shut_entrances(&mut self, done: oneshot::Sender<()>) {
-        if !std::mem::take(&mut self.entrances.are_open) {
+        if self.plan.sockets.is_none() {
             let _ = done.send(());
             return;
         }
-        let living = self.places.iter().filter_map(|place| place.living.as_ref());
-        let all = living.chain(&self.ending);
+        // Who is asked twice says so twice.
+        self.entrances.are_open = false;
+        let living = self.places.iter_mut().filter_map(|it| it.living.as_mut());
+        let all = living.chain(&mut self.ending);
         // Who is ending has stood aside, or will without being told.
-        let serials = all.filter(|living| !living.aside).map(|living| {
-            let _ = living.orders.send(Order::StandAside);
+        let serials = all.filter(|living| !living.aside.is).map(|living| {
+            living.stand_aside();
             living.serial
         });
         let serials = serials.collect();
@@ -68,13 +97,17 @@ impl Muster {
     }
 
     /// A worker says that it begins nothing more.
-    pub(super) fn stands_aside(&mut self, serial: u64) {
+    pub(super) fn stands_aside(&mut self, serial: u64, time: Option<u64>) {
         let living = self.places.iter_mut().filter_map(|it| it.living.as_mut());
         let mut all = living.chain(&mut self.ending);
-        if let Some(living) = all.find(|living| living.serial == serial) {
-            living.aside = true;
+        let Some(living) = all.find(|living| living.serial == serial) else {
+            return;
+        };
+        // What it was told before has been overtaken.
+        if time.is_none_or(|time| time == living.aside.time) {
+            living.aside.is = true;
+            self.entrances.stood_aside(serial);
         }
-        self.entrances.stood_aside(serial);
     }
 
     /// What a worker has been given, by whichever way.

@@ -56,7 +56,7 @@ impl Muster {
         match result {
             Ok(hand) => {
                 let worker = Arc::clone(&hand.worker);
-                let living = self.employ(*hand);
+                let mut living = self.employ(*hand);
                 if over {
                     // Came in the moment in which it was given up.
                     let _ = living.orders.send(Order::Stop {
@@ -69,7 +69,7 @@ impl Muster {
                 let entries = self.plan.registry.borrow().to_string();
                 let _ = living.orders.send(Order::Registry(entries));
                 if self.entrances.are_open {
-                    let _ = living.orders.send(Order::Accept);
+                    living.accept();
                 }
                 let place = &mut self.places[at];
                 let renewal = place.renewal.take();

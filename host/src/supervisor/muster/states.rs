@@ -4,7 +4,10 @@
 //! has what the one before had, whether that was replaced, ended by itself, or was put to sleep; in
 //! the place of one that died it has what was saved there last.
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{Event, Living, Muster};
 use crate::{
@@ -32,7 +35,13 @@ pub(super) enum Handing {
 
 impl Muster {
     /// Each worker's state of an app that gets no requests. An error of one is one for all.
-    pub(super) fn save_all(&mut self, app: &AppName, reply: oneshot::Sender<AllHanded>) {
+    /// Those that came to workers themselves may take so long, in milliseconds.
+    pub(super) fn save_all(
+        &mut self,
+        app: &AppName,
+        drain_ms: Option<u64>,
+        reply: oneshot::Sender<AllHanded>,
+    ) {
         let Some(path) = self.plan.path_of(app.as_str()) else {
             let _ = reply.send(Err(format!("{app} is not in this group")));
             return;
@@ -41,7 +50,7 @@ impl Muster {
         for worker in 0..self.size {
             let (reply, replied) = oneshot::channel();
             let app = path.clone();
-            self.state_of(StateAsk { app, worker, reply });
+            self.state_of(StateAsk { app, worker, reply }, drain_ms);
             replies.push(replied);
         }
         tokio::spawn(async move {
@@ -60,7 +69,7 @@ impl Muster {
     /// An app that was removed leaves its state first: it may be put back at any time.
     pub(super) fn remove(&mut self, app: AppName, done: oneshot::Sender<()>) {
         let (reply, saved) = oneshot::channel();
-        self.save_all(&app, reply);
+        self.save_all(&app, self.drain_ms(), reply);
         let (events, keeper) = (self.events.clone(), self.keeper.clone());
         tokio::spawn(async move {
             // A worker that fails has said so, and one that hangs is killed for that.
@@ -81,20 +90,23 @@ impl Muster {
 
     /// The worker that is being started wants what the one before it has.
     pub(super) fn state_asked(&mut self, ask: StateAsk) {
-        let mut places = self.places.iter();
+        let mut places = self.places.iter_mut();
         let place = places.find(|place| place.number == ask.worker);
-        let Some(living) = place.and_then(|place| place.living.as_ref()) else {
-            return self.state_of(ask);
+        let Some(living) = place.and_then(|place| place.living.as_mut()) else {
+            return self.state_of(ask, None);
         };
         // It is to be replaced by who asks: as in an embedded host, its requests end first, so that
         // nothing changes the state any more. The others serve on.
         let (serial, worker) = (living.serial, living.worker.clone());
         match self.handing.get_mut(&serial) {
             Some(Handing::Busy(waiting)) => waiting.push(ask),
-            Some(Handing::Idle) => self.state_of(ask),
+            Some(Handing::Idle) => self.state_of(ask, self.drain_ms()),
             None => {
                 self.set.remove(&worker);
                 self.handing.insert(serial, Handing::Busy(vec![ask]));
+                if self.plan.sockets.is_some() {
+                    living.stand_aside();
+                }
                 let (graceful, events) = (self.plan.options.graceful_timeout, self.events.clone());
                 tokio::spawn(async move {
                     if graceful.is_zero() {
@@ -115,21 +127,25 @@ impl Muster {
         };
         if let Handing::Busy(waiting) = std::mem::replace(handing, Handing::Idle) {
             for ask in waiting {
-                self.state_of(ask);
+                self.state_of(ask, self.drain_ms());
             }
         }
     }
 
     /// What is in that place now: of a worker that is there, as it saves it; of one that ends, when it
     /// has; else as it was left.
-    fn state_of(&mut self, ask: StateAsk) {
+    fn state_of(&mut self, ask: StateAsk, drain_ms: Option<u64>) {
         let mut places = self.places.iter();
         let place = places.find(|place| place.number == ask.worker);
         let name = self.plan.name_of(&ask.app);
         if let (Some(living), Some(app)) = (place.and_then(|it| it.living.as_ref()), name) {
             self.next_save += 1;
             let call = self.next_save;
-            let _ = living.orders.send(Order::SaveState { call, app });
+            let _ = living.orders.send(Order::SaveState {
+                call,
+                app,
+                drain_ms,
+            });
             let worker = living.serial;
             self.saves.insert(call, Save { worker, ask });
             return;
@@ -215,9 +231,22 @@ impl Muster {
             let before = std::mem::replace(&mut living.worker, again.clone());
             living.former.push(before);
             self.set.add(again);
+            for member in &self.plan.members {
+                let app = member.name.to_string();
+                let _ = living.orders.send(Order::Resume { app });
+            }
+            if self.entrances.are_open {
+                living.accept();
+            }
         }
     }
 }
 
 /// The states of all workers of a crew, by their numbers.
 pub(in crate::supervisor) type AllHanded = Result<Vec<Option<Snapshot>>, String>;
+
+/// How long it is until then, in milliseconds.
+pub(super) fn left_until(deadline: Instant) -> Option<u64> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).ok()
+}
