@@ -20,7 +20,7 @@ mod begin;
 mod message;
 
 pub use begin::{Begin, BeginApp};
-pub use message::{Handed, Order, Ready, Report};
+pub use message::{Handed, Order, Ready, Report, Served};
 
 /// The version of all messages; another one for any change of theirs.
 const VERSION: u32 = 2;

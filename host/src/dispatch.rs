@@ -30,7 +30,7 @@ pub use connection::Connection;
 use crate::{
     app::Entry,
     config::Mount,
-    generation::Lease,
+    generation::{Generation, Lease, Tally},
     loader::{Peer, Plugin, RequestInfo},
     proxy::{Forwarded, wants_upgrade},
     router::Router,
@@ -45,10 +45,18 @@ pub struct Dispatcher {
     /// The host's own pages, for what no app answers.
     pages: axum::Router,
     tunnels: TaskTracker,
-    /// Requests come from a supervisor, which says whose they are.
-    is_behind: bool,
-    /// How long a request may take; zero: any time, or somebody else sees to it.
-    request_timeout: Duration,
+    way: Way,
+}
+
+/// How requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// To a host that nobody supervises, or that supervises others.
+    Here,
+    /// From a supervisor, which says whose they are.
+    Behind,
+    /// To a worker itself. Each may take that long; zero: any time.
+    Direct { request_timeout: Duration },
 }
 
 /// Numbers requests; 0 is kept for "none".
@@ -67,15 +75,14 @@ impl Dispatcher {
             router,
             pages,
             tunnels: TaskTracker::new(),
-            is_behind: false,
-            request_timeout: Duration::ZERO,
+            way: Way::Here,
         }
     }
 
     /// Every request comes from a supervisor, whose word on where it came from counts.
     #[must_use]
     pub fn behind_a_supervisor(mut self) -> Self {
-        self.is_behind = true;
+        self.way = Way::Behind;
         self
     }
 
@@ -84,8 +91,7 @@ impl Dispatcher {
     #[must_use]
     pub fn in_front(&self, request_timeout: Duration) -> Self {
         Self {
-            is_behind: false,
-            request_timeout,
+            way: Way::Direct { request_timeout },
             ..self.clone()
         }
     }
@@ -93,7 +99,7 @@ impl Dispatcher {
     /// Whether requests come from a supervisor.
     #[must_use]
     pub fn is_behind_a_supervisor(&self) -> bool {
-        self.is_behind
+        self.way == Way::Behind
     }
 
     /// A new connection, on which nothing was asked yet.
@@ -117,7 +123,7 @@ impl Dispatcher {
     /// Begins to answer a request.
     pub fn handle(&self, mut request: Request<Incoming>, connection: &Connection) -> Answer {
         connection.count_request();
-        let (peer, id) = if self.is_behind {
+        let (peer, id) = if self.way == Way::Behind {
             match Forwarded::take(&mut request) {
                 Ok(Forwarded { id, peer }) => (peer, id),
                 Err(error) => return Answer::now(failure::not_forwarded(&error)),
@@ -128,11 +134,15 @@ impl Dispatcher {
         let Some((entry, target)) = enter(&self.router, request.uri()) else {
             return self.own_page(request, peer);
         };
+        let (is_direct, request_timeout) = match self.way {
+            Way::Direct { request_timeout } => (true, request_timeout),
+            Way::Here | Way::Behind => (false, Duration::ZERO),
+        };
         let asked = Asked {
             target,
             peer,
-            id,
-            request_timeout: self.request_timeout,
+            mark: Mark { id, is_direct },
+            request_timeout,
         };
         match entry {
             Entry::Lease(lease) => asked.answer(request, lease, &connection.state),
@@ -183,9 +193,55 @@ fn enter(router: &Router, uri: &Uri) -> Option<(Entry, Target)> {
 struct Asked {
     target: Target,
     peer: Peer,
-    id: u64,
+    mark: Mark,
     /// Zero: any time.
     request_timeout: Duration,
+}
+
+/// A request, to the log and to its generation's counts.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    id: u64,
+    /// It came to a worker itself.
+    is_direct: bool,
+}
+
+impl Mark {
+    /// One that is counted where it is passed on from.
+    fn passed_on(id: u64) -> Self {
+        Self {
+            id,
+            is_direct: false,
+        }
+    }
+
+    fn tally(self, of: &Generation) -> &Tally {
+        if self.is_direct {
+            &of.direct
+        } else {
+            &of.tally
+        }
+    }
+
+    /// Its answer has ended. Told of those only whose number under way nobody else knows.
+    fn ended(self, of: &Generation) {
+        if self.is_direct {
+            of.direct.ended();
+        }
+    }
+}
+
+/// A request whose end is told when this goes.
+#[derive(Debug)]
+struct Begun {
+    lease: Lease,
+    mark: Mark,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.mark.ended(&self.lease);
+    }
 }
 
 /// What a request is for, within its app.
@@ -219,34 +275,43 @@ impl Asked {
         let Self {
             target,
             peer,
-            id,
+            mark,
             request_timeout,
         } = self;
-        lease.tally.request();
+        let id = mark.id;
+        mark.tally(&lease).request();
         if lease.seat().is_some() {
             let state = Rc::clone(connection);
             return Answer::other(proxied::answer(request, lease, peer, id, state));
         }
         if lease.is_exhausted() {
-            return Answer::now(Failure::Exhausted.into_response(&lease, id));
+            mark.ended(&lease);
+            return Answer::now(Failure::Exhausted.into_response(&lease, mark));
         }
         let time = Time::new(request_timeout, &request, connection);
         if wants_upgrade(&request) {
             let token = connection.tunnel();
             return Answer::other(async move {
-                let answer = upgrade::tunnel(request, &lease, &target, peer, id, token);
+                let begun = Begun {
+                    lease: lease.clone(),
+                    mark,
+                };
+                let answer = upgrade::tunnel(request, begun, &target, peer, token);
                 let (answer, time) = limit::within(time, answer).await;
                 match answer.unwrap_or(Err(Failure::TimedOut)) {
                     Ok(response) => response.map(|body| body.within(time)),
-                    Err(failure) => failure.into_response(&lease, id),
+                    Err(failure) => failure.into_response(&lease, mark),
                 }
             });
         }
         let (parts, body) = request.into_parts();
         let info = target.info(&lease, &parts.uri, peer, id);
         match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
-            Ok(call) => Answer::app(call, id, time),
-            Err(error) => Answer::now(Failure::Call(error).into_response(&lease, id)),
+            Ok(call) => Answer::app(call, mark, time),
+            Err(error) => {
+                mark.ended(&lease);
+                Answer::now(Failure::Call(error).into_response(&lease, mark))
+            }
         }
     }
 }

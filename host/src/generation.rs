@@ -53,6 +53,9 @@ pub struct Facts {
     pub footprint: Option<Footprint>,
     /// What it has answered.
     pub tally: Arc<Tally>,
+    /// In a worker, what it has answered of that to clients that came to the worker itself is counted
+    /// here, and not there.
+    pub direct: Arc<Tally>,
 }
 
 /// A generation that takes or has taken requests.

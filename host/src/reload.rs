@@ -335,7 +335,9 @@ impl Reloader {
             Event::Resume(path) => self.resume_aside(&path),
             Event::MirrorRegistry(entries) => self.registry.mirror(entries),
             Event::Registry(reply) => drop(reply.send(self.registry.all())),
-            Event::Status(reply) => drop(reply.send(self.status())),
+            Event::Direct(reply) => drop(reply.send(self.direct())),
+            Event::Status(reply) => self.status_asked(reply),
+            Event::Counted(reply) => drop(reply.send(self.status())),
             Event::Shutdown(Shutdown::Tell(reason)) => self.announce(reason),
             Event::Shutdown(Shutdown::TellOne(path, reason)) => {
                 let slot = self.slots.get(&path);

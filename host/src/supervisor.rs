@@ -124,6 +124,8 @@ fn begin(
     members: &[Member],
     dir: &Path,
 ) -> Begin {
+    let mut all = members.iter();
+    let has_most_requests = all.any(|it| config.options_of(&it.name).max_requests > 0);
     let apps = members.iter();
     Begin {
         group: group.to_string(),
@@ -131,7 +133,7 @@ fn begin(
         threads: options.http_threads(),
         drain: options.graceful_timeout,
         request_timeout: options.request_timeout,
-        count_every: wear::counting(options),
+        count_every: wear::counting(options, has_most_requests),
         staging: dir.to_owned().into(),
         apps: apps.map(|member| BeginApp::new(member, config)).collect(),
         registry: String::new(),

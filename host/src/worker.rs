@@ -25,7 +25,7 @@ mod upstream;
 use crate::{
     admin,
     artifact::StagingArea,
-    channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender},
+    channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender, Served},
     config::Config,
     dispatch::{self, Dispatcher},
     exit_code::ExitCode,
@@ -105,6 +105,8 @@ struct Worker {
     apps: Vec<(AppName, ArtifactPath)>,
     drain: Duration,
     count_every: Option<Duration>,
+    /// What was reported last of those who came to it itself.
+    served: Vec<Served>,
     upstream: Upstream,
     writer: Writer,
     reload_asked: mpsc::UnboundedReceiver<AppName>,
@@ -150,6 +152,7 @@ impl Worker {
                     apps,
                     drain,
                     count_every,
+                    served: Vec::new(),
                     upstream,
                     writer,
                     reload_asked: loaded.reload_asked,
@@ -264,7 +267,6 @@ impl Worker {
 
     async fn serve(mut self, orders: &mut Receiver<Order>) -> ExitCode {
         let mut counts = self.count_every.map(tokio::time::interval);
-        let mut served = (0, 0);
         loop {
             tokio::select! {
                 order = orders.next() => match order {
@@ -275,7 +277,7 @@ impl Worker {
                     Ok(order) => self.obey(order).await,
                     Err(error) => return lost(&error),
                 },
-                () = tick(counts.as_mut()) => self.count(&mut served).await,
+                () = tick(counts.as_mut()) => self.count().await,
                 Some(app) = self.reload_asked.recv() => {
                     self.upstream.report(Report::ReloadAsked { app: app.to_string() });
                 }
@@ -303,9 +305,12 @@ impl Worker {
                 if let Some(entrance) = &mut self.entrance {
                     entrance.stand_aside().await;
                 }
+                // What its successor is measured by.
+                self.count().await;
                 let time = Some(time);
                 self.upstream.report(Report::StoodAside { time });
             }
+            Order::Count { call } => self.answer_count(call).await,
             Order::Announce { app, reason } => {
                 if let Some(path) = self.path_of(&app) {
                     self.handle.announce_end_of(path, reason);
@@ -379,6 +384,7 @@ impl Worker {
             }
             self.upstream.give_up();
             self.server.drain(deadline).await;
+            self.count().await;
             if let Some(entrance) = &self.entrance {
                 entrance.flush(deadline.min(Instant::now() + PASSING)).await;
             }

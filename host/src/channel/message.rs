@@ -69,6 +69,11 @@ pub enum Order {
         /// The number of the question, for the report.
         turn: u64,
     },
+    /// Report what requests that came to the worker itself have come to.
+    Count {
+        /// The number of the question, for the report.
+        call: u64,
+    },
     /// Take connections on the group's own sockets from now on.
     Accept,
     /// Take none there any more, and report when no request can begin on those that there are.
@@ -137,12 +142,12 @@ pub enum Report {
         /// What the order said; `None`: it ends.
         time: Option<u64>,
     },
-    /// How much it has done, where the supervisor does not see it all.
+    /// What requests that came to it itself have come to, by now.
     Served {
-        /// Requests that its apps were given, by whichever way.
-        requests: u64,
-        /// Those under way.
-        in_flight: u64,
+        /// The question that this answers; `None`: it was not asked.
+        call: Option<u64>,
+        /// Of each app that serves.
+        apps: Vec<Served>,
     },
     /// An app wants to be reloaded.
     ReloadAsked {
@@ -159,6 +164,21 @@ pub enum Report {
         /// The signal.
         reason: String,
     },
+}
+
+/// What an app has answered to those who came to its worker itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Served {
+    /// Its name.
+    pub app: String,
+    /// Requests.
+    pub requests: u64,
+    /// Those that were answered with 500 or above.
+    pub failures: u64,
+    /// Panics in handlers and bodies.
+    pub panics: u64,
+    /// Requests under way.
+    pub in_flight: u64,
 }
 
 /// An app that serves.

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use replug_plugin::{BoxError, glue::body::BodyError};
 
 use super::{
+    Begun, Mark,
     connection::Held,
     cut::CutWatch,
     limit::{Time, TimedBody},
@@ -38,7 +39,7 @@ enum Inner {
 pub(super) struct AppBody {
     source: Source,
     cut: CutWatch,
-    request: u64,
+    mark: Mark,
     time: Time,
 }
 
@@ -50,14 +51,15 @@ enum Source {
     /// A worker's.
     Worker(ProxiedBody, (Lease, Held)),
     /// Through an upgrade request's tunnel that was not upgraded.
-    Tunnel(Incoming, Lease),
+    Tunnel(Incoming, Begun),
 }
 
 impl Source {
     fn generation(&self) -> &Generation {
         match self {
             Self::Plugin(body) => &body.keep().0,
-            Self::Worker(_, (lease, _)) | Self::Tunnel(_, lease) => lease,
+            Self::Worker(_, (lease, _)) => lease,
+            Self::Tunnel(_, begun) => &begun.lease,
         }
     }
 }
@@ -75,20 +77,20 @@ impl DispatchBody {
         Self(Inner::Own(body))
     }
 
-    pub(super) fn plugin(body: ResponseBody<Generation, Held>, request: u64) -> Self {
+    pub(super) fn plugin(body: ResponseBody<Generation, Held>, mark: Mark) -> Self {
         Self(Inner::App(AppBody {
             source: Source::Plugin(body),
             cut: CutWatch::default(),
-            request,
+            mark,
             time: Time::default(),
         }))
     }
 
-    pub(super) fn proxied(body: ProxiedBody, of: (Lease, Held), request: u64) -> Self {
+    pub(super) fn proxied(body: ProxiedBody, of: (Lease, Held), mark: Mark) -> Self {
         Self(Inner::App(AppBody {
             source: Source::Worker(body, of),
             cut: CutWatch::default(),
-            request,
+            mark,
             time: Time::default(),
         }))
     }
@@ -112,22 +114,24 @@ impl DispatchBody {
         }
     }
 
-    pub(super) fn tunnel(body: Incoming, lease: Lease, request: u64) -> Self {
+    pub(super) fn tunnel(body: Incoming, begun: Begun) -> Self {
+        let mark = begun.mark;
         Self(Inner::App(AppBody {
-            source: Source::Tunnel(body, lease),
+            source: Source::Tunnel(body, begun),
             cut: CutWatch::default(),
-            request,
+            mark,
             time: Time::default(),
         }))
     }
 }
 
 /// An app's body that failed; the connection is cut, so that the client sees that it is not whole.
-fn log_failure(of: &Generation, request: u64, error: &BodyError) {
+fn log_failure(of: &Generation, mark: Mark, error: &BodyError) {
+    let request = mark.id;
     let (app, generation) = (of.app.as_str(), of.id.get());
     match error {
         BodyError::Panicked(caught) => {
-            of.tally.panic();
+            mark.tally(of).panic();
             tracing::error!(
                 event = "handler-panicked",
                 app,
@@ -150,13 +154,14 @@ fn log_failure(of: &Generation, request: u64, error: &BodyError) {
 }
 
 /// A worker's body that broke; the connection is cut, too.
-fn log_broken(of: &Generation, request: u64, error: &proxy::BodyError) {
+fn log_broken(of: &Generation, mark: Mark, error: &proxy::BodyError) {
+    let request = mark.id;
     let (app, generation) = (of.app.as_str(), of.id.get());
     if matches!(error, proxy::BodyError::Client) {
         tracing::debug!(app, generation, request, "{error}");
         return;
     }
-    of.tally.failure();
+    mark.tally(of).failure();
     tracing::error!(
         event = "body-broken",
         app,
@@ -166,11 +171,20 @@ fn log_broken(of: &Generation, request: u64, error: &proxy::BodyError) {
     );
 }
 
+impl Drop for AppBody {
+    fn drop(&mut self) {
+        // What else there is says so itself.
+        if let Source::Plugin(body) = &self.source {
+            self.mark.ended(&body.keep().0);
+        }
+    }
+}
+
 impl AppBody {
     /// It has taken longer than it may.
     pub(super) fn log_timed_out(&self) {
         let error = proxy::BodyError::RequestTimeout;
-        log_broken(self.source.generation(), self.request, &error);
+        log_broken(self.source.generation(), self.mark, &error);
     }
 
     pub(super) fn poll_frame(
@@ -184,14 +198,14 @@ impl AppBody {
         let polled = match &mut self.source {
             Source::Plugin(body) => match body.poll_frame(cx) {
                 Poll::Ready(Some(Err(error))) => {
-                    log_failure(&body.keep().0, self.request, &error);
+                    log_failure(&body.keep().0, self.mark, &error);
                     Poll::Ready(Some(Err(error.into())))
                 }
                 other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             },
             Source::Worker(body, (lease, _)) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Err(error))) => {
-                    log_broken(lease, self.request, &error);
+                    log_broken(lease, self.mark, &error);
                     Poll::Ready(Some(Err(error.into())))
                 }
                 other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),

@@ -4,7 +4,7 @@ use axum::response::IntoResponse as _;
 use http::{Response, StatusCode, header};
 use replug_plugin::glue::guard::Caught;
 
-use super::body::DispatchBody;
+use super::{Mark, body::DispatchBody};
 use crate::{
     app::Refusal,
     generation::Generation,
@@ -37,11 +37,12 @@ impl From<CallError> for Failure {
 
 impl Failure {
     /// Logs it, and says to the client what concerns the client.
-    pub(super) fn into_response(self, of: &Generation, id: u64) -> Response<DispatchBody> {
+    pub(super) fn into_response(self, of: &Generation, mark: Mark) -> Response<DispatchBody> {
+        let id = mark.id;
         let (app, generation) = (of.app.as_str(), of.id.get());
         let (status, text) = match self {
             Self::Call(CallError::Panicked(caught)) => {
-                of.tally.panic();
+                mark.tally(of).panic();
                 tracing::error!(
                     event = "handler-panicked",
                     app,
@@ -104,7 +105,7 @@ impl Failure {
         };
         // 503 is the host's word, and says nothing of the app's code.
         if status != StatusCode::SERVICE_UNAVAILABLE {
-            of.tally.failure();
+            mark.tally(of).failure();
         }
         page(status, text, id, "0")
     }

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Asked, body::DispatchBody, connection::State, cut::Cut, enter, failure};
+use super::{Asked, Mark, body::DispatchBody, connection::State, cut::Cut, enter, failure};
 use crate::{
     app::{Entry, Refusal},
     generation::{Lease, Seat},
@@ -25,10 +25,10 @@ pub(super) async fn answer(
 ) -> Response<DispatchBody> {
     let Some(Seat { crew, .. }) = lease.seat() else {
         return failure::Failure::Call(crate::loader::CallError::Elsewhere)
-            .into_response(&lease, id);
+            .into_response(&lease, Mark::passed_on(id));
     };
     // The connection has something of the app's, and maybe becomes another protocol's.
-    let mark = connection.hold(&lease);
+    let on_connection = connection.hold(&lease);
     let token = connection.tunnel();
     let about = About {
         app: lease.app.clone(),
@@ -46,18 +46,18 @@ pub(super) async fn answer(
         Some(Err(error)) if is_replaced(&error.error) => {
             // Its generation ends with the last lease.
             let replaced = lease.serial;
-            drop((lease, mark));
+            drop((lease, on_connection));
             return again(request, replaced, peer, id, connection).await;
         }
         Some(Err(error)) => return failure::of_worker(&error, &lease, id),
-        None => return failure::Failure::Cut.into_response(&lease, id),
+        None => return failure::Failure::Cut.into_response(&lease, Mark::passed_on(id)),
     };
     let forwarded = Forwarded { id, peer };
     let answer = proxy::forward(request, held, crew.set(), &forwarded, &limits);
     let answer = match Cut::new(&lease, answer).await {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => return failure::of_worker(&error, &lease, id),
-        None => return failure::Failure::Cut.into_response(&lease, id),
+        None => return failure::Failure::Cut.into_response(&lease, Mark::passed_on(id)),
     };
     if answer.response.status().is_server_error() {
         lease.tally.failure();
@@ -74,7 +74,7 @@ pub(super) async fn answer(
     }
     answer
         .response
-        .map(|body| DispatchBody::proxied(body, (lease, mark), id))
+        .map(|body| DispatchBody::proxied(body, (lease, on_connection), Mark::passed_on(id)))
 }
 
 fn is_replaced(error: &ProxyError) -> bool {
@@ -111,7 +111,7 @@ async fn again(
             let asked = Asked {
                 target,
                 peer,
-                id,
+                mark: Mark::passed_on(id),
                 request_timeout: Duration::ZERO,
             };
             let Ok(response) = asked.answer(request, lease, &connection).await;

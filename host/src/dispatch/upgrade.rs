@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Target, body::DispatchBody, cut::Cut, failure::Failure, origin_form};
+use super::{Begun, Target, body::DispatchBody, cut::Cut, failure::Failure, origin_form};
 use crate::{
     generation::Lease,
     loader::{CallError, Peer},
@@ -21,16 +21,16 @@ const TUNNEL_BUFFER: usize = 64 * 1024;
 
 pub(super) async fn tunnel(
     mut request: Request<Incoming>,
-    lease: &Lease,
+    begun: Begun,
     target: &Target,
     peer: Peer,
-    id: u64,
     token: TaskTrackerToken,
 ) -> Result<Response<DispatchBody>, Failure> {
+    let (lease, mark) = (&begun.lease, begun.mark);
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let (ours, plugins) = tokio::io::duplex(TUNNEL_BUFFER);
-    let info = target.info(lease, &parts.uri, peer, id);
+    let info = target.info(lease, &parts.uri, peer, mark.id);
     let plugin = lease.plugin().ok_or(CallError::Elsewhere)?;
     plugin.upgrade(&parts, plugins, &info)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(ours))
@@ -51,19 +51,19 @@ pub(super) async fn tunnel(
         .map_err(Failure::Tunnel)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         if response.status().is_server_error() {
-            lease.tally.failure();
+            mark.tally(lease).failure();
         }
         // What concerns the tunnel's own connection must not reach the client's.
         for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
             response.headers_mut().remove(name);
         }
-        return Ok(response.map(|body| DispatchBody::tunnel(body, lease.clone(), id)));
+        return Ok(response.map(|body| DispatchBody::tunnel(body, begun)));
     }
     let plugin = hyper::upgrade::on(&mut response);
     let copy = copy(client, plugin, lease.clone());
     tokio::task::spawn_local(async move {
         copy.await;
-        drop(token);
+        drop((token, begun));
     });
     Ok(response.map(|_| DispatchBody::own(axum::body::Body::empty())))
 }

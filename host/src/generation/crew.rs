@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::Tally;
 use crate::{
     id::AppName,
     loader::{Snapshot, StopReason},
@@ -49,6 +50,14 @@ pub trait Crew: fmt::Debug + Send + Sync {
 
     /// Its workers take connections themselves from now on, where their group listens.
     fn accept(&self);
+
+    /// What its workers answer to those who come to them themselves is counted there, too, where their
+    /// group listens.
+    fn count_in(&self, app: &AppName, tally: &Arc<Tally>);
+
+    /// Has that brought up to date; `None`: its group does not listen. Resolves when it is, at the
+    /// latest when its workers have had some time to say.
+    fn count(&self) -> Option<BoxFuture<'static, ()>>;
 
     /// Resolves when its last worker is gone, and none will be started.
     fn gone(&self) -> BoxFuture<'static, ()>;

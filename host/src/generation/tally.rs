@@ -11,15 +11,21 @@ const CELLS: usize = 16;
 /// Counts a generation's requests.
 pub struct Tally {
     // One for each thread: they would take a shared counter's cache line from each other.
-    requests: [Cell; CELLS],
+    cells: [Cell; CELLS],
     failures: AtomicU64,
     panics: AtomicU64,
+    /// Under way in workers, which count them.
+    elsewhere: AtomicUsize,
     limit: Option<Limit>,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Cell(AtomicU64);
+struct Cell {
+    requests: AtomicU64,
+    /// Of those whose end is told.
+    ended: AtomicU64,
+}
 
 /// Something to be done once after so many requests.
 struct Limit {
@@ -60,9 +66,10 @@ impl fmt::Debug for Tally {
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            requests: std::array::from_fn(|_| Cell::default()),
+            cells: std::array::from_fn(|_| Cell::default()),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            elsewhere: AtomicUsize::new(0),
             limit: None,
         }
     }
@@ -84,12 +91,55 @@ impl Tally {
 
     /// A request has come.
     pub fn request(&self) {
-        self.requests[cell()].0.fetch_add(1, Ordering::Relaxed);
-        if let Some(limit) = &self.limit
-            && limit.taken.fetch_add(1, Ordering::Relaxed) + 1 == limit.at
-        {
-            (limit.reached)();
+        self.requests(1);
+    }
+
+    fn requests(&self, number: u64) {
+        let requests = &self.cells[cell()].requests;
+        requests.fetch_add(number, Ordering::Relaxed);
+        if let Some(limit) = &self.limit {
+            let before = limit.taken.fetch_add(number, Ordering::Relaxed);
+            if before < limit.at && before + number >= limit.at {
+                (limit.reached)();
+            }
         }
+    }
+
+    /// A request has ended, with its body. Where this is told, it is told of each.
+    pub fn ended(&self) {
+        self.cells[cell()].ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests are under way, where their ends are told.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        // Ends first: of a request that ends meanwhile, the beginning is seen at least.
+        let sum = |of: fn(&Cell) -> &AtomicU64| -> u64 {
+            let cells = self.cells.iter();
+            cells.map(|cell| of(cell).load(Ordering::Relaxed)).sum()
+        };
+        let ended = sum(|cell| &cell.ended);
+        sum(|cell| &cell.requests).saturating_sub(ended)
+    }
+
+    /// So much more was counted elsewhere.
+    pub fn add(&self, more: Counts) {
+        if more.requests > 0 {
+            self.requests(more.requests);
+        }
+        self.failures.fetch_add(more.failures, Ordering::Relaxed);
+        self.panics.fetch_add(more.panics, Ordering::Relaxed);
+    }
+
+    /// So many requests are under way elsewhere.
+    pub fn set_elsewhere(&self, under_way: usize) {
+        self.elsewhere.store(under_way, Ordering::Relaxed);
+    }
+
+    /// How many were said to be.
+    #[must_use]
+    pub fn elsewhere(&self) -> usize {
+        self.elsewhere.load(Ordering::Relaxed)
     }
 
     /// It was answered with 500 or above.
@@ -105,9 +155,10 @@ impl Tally {
     /// What has been counted by now.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let requests = self.requests.iter();
+        let cells = self.cells.iter();
+        let requests = cells.map(|cell| cell.requests.load(Ordering::Relaxed));
         Counts {
-            requests: requests.map(|cell| cell.0.load(Ordering::Relaxed)).sum(),
+            requests: requests.sum(),
             failures: self.failures.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
         }
@@ -149,10 +200,36 @@ mod tests {
             (2_000, 1, 1)
         );
         assert_eq!(told.load(Ordering::Relaxed), 1);
+        (0..1_990).for_each(|_| tally.ended());
+        assert_eq!(tally.under_way(), 10);
         let later = Counts {
             requests: 2_010,
             ..counts
         };
         assert_eq!(later.since(counts).requests, 10);
+    }
+
+    #[test]
+    fn what_was_counted_elsewhere_reaches_the_limit_too_and_once() {
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let tally = Tally::with_limit(10, move || {
+            tell.fetch_add(1, Ordering::Relaxed);
+        });
+        let more = Counts {
+            requests: 6,
+            failures: 2,
+            panics: 1,
+        };
+        tally.request();
+        for expected in [0, 1, 1] {
+            tally.add(more);
+            assert_eq!(told.load(Ordering::Relaxed), expected);
+        }
+        let counts = tally.counts();
+        assert_eq!(
+            (counts.requests, counts.failures, counts.panics),
+            (19, 6, 3)
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::{
     groups::Launch,
     launch::{Said, StateAsk},
     load::{Attempt, Leftover},
+    outpost::Direct,
     pause::Stood,
     retire::Outcome,
     retiring::Retiring,
@@ -141,12 +142,16 @@ pub(super) enum Event {
     },
     /// An app of which it has had the state takes requests again.
     Resume(ArtifactPath),
+    /// It wants to know what those have come to who did not come by way of it.
+    Direct(oneshot::Sender<Vec<Direct>>),
     /// What all apps of that host have registered from now on.
     MirrorRegistry(Vec<Registered>),
     /// Somebody wants to know what is registered.
     Registry(oneshot::Sender<Vec<Registered>>),
     /// Somebody wants to know how it is.
     Status(oneshot::Sender<Status>),
+    /// The same, when workers have said what they have answered themselves.
+    Counted(oneshot::Sender<Status>),
     /// The host ends: tell all apps, and answer when the last generation is retired. Comes twice:
     /// first to tell, then to retire.
     Shutdown(Shutdown),

@@ -1,6 +1,6 @@
 //! Watching a new generation, and rolling it back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -235,8 +235,14 @@ impl Reloader {
 
     fn look_in(&self, path: &ArtifactPath, generation: GenerationId, time: Duration) {
         let (path, sender) = (path.clone(), self.sender.clone());
+        let live = self.slots.get(&path).and_then(|slot| slot.live.as_ref());
+        let crew = live.and_then(|live| Some(Arc::clone(&live.lease.seat()?.crew)));
         tokio::spawn(async move {
             sleep(time).await;
+            // What its workers have answered themselves.
+            if let Some(counted) = crew.and_then(|crew| crew.count()) {
+                counted.await;
+            }
             let _ = sender.send(Event::Look { path, generation });
         });
     }

@@ -241,6 +241,7 @@ async fn start(
         footprint: Some(running.footprint()),
         load: job.serial,
         tally: Arc::new(tally(&job.path, job.generation, options, &job.sender)),
+        direct: Arc::default(),
     };
     let mut live = Live::new(Body::Here(Box::new(running)), facts);
     live.opened = Some(opened.before.until_now());

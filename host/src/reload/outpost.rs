@@ -16,13 +16,25 @@ use super::{
 };
 use crate::{
     app::Refusal,
-    generation::{Paused, States},
+    generation::{Counts, Paused, States},
     id::{AppName, ArtifactPath},
     loader::{Registered, Snapshot},
     watcher::WatchEvent,
 };
 
+/// What an app has answered to those who did not come by way of the other host, and has under way.
+pub(super) type Direct = (AppName, Counts, u64);
+
 impl Reloader {
+    pub(super) fn direct(&self) -> Vec<Direct> {
+        let live = self.slots.values().filter_map(|slot| slot.live.as_ref());
+        let direct = live.map(|live| {
+            let (app, direct) = (live.lease.app.clone(), &live.lease.direct);
+            (app, direct.counts(), direct.under_way())
+        });
+        direct.collect()
+    }
+
     pub(super) fn said(&self) -> HashMap<ArtifactPath, Said> {
         let slots = self.slots.iter();
         slots
@@ -66,7 +78,8 @@ impl Reloader {
             let _ = reply.send(Err(format!("{app} does not serve")));
             return;
         };
-        if let (Some(until), path) = (until, path.clone()) {
+        if let Some(until) = until {
+            let path = path.clone();
             slot.aside = true;
             if let Some(live) = slot.live.take() {
                 self.pause_until(&path, 0, live, until, Then::Tell(reply));
@@ -138,6 +151,14 @@ impl Handle {
         let (reply, said) = oneshot::channel();
         let _ = self.0.send(Event::Said(reply));
         said.await.unwrap_or_default()
+    }
+
+    /// What each app that serves has answered to those who did not come by way of the other host,
+    /// and how many requests of theirs are under way.
+    pub async fn direct(&self) -> Vec<(AppName, Counts, u64)> {
+        let (reply, counted) = oneshot::channel();
+        let _ = self.0.send(Event::Direct(reply));
+        counted.await.unwrap_or_default()
     }
 
     /// Makes a scheduled call.

@@ -117,8 +117,8 @@ impl WorkerStatus {
                 worker: worker.number,
                 pid: worker.pid,
                 seconds: worker.since.elapsed().as_secs(),
-                in_flight: worker.in_flight(),
-                requests: worker.taken(),
+                in_flight: worker.in_flight() + worker.own().1,
+                requests: worker.taken() + worker.own().0,
             })
             .collect()
     }
@@ -296,7 +296,7 @@ impl ServingStatus {
             digest: lease.digest.to_string(),
             seconds: lease.since.elapsed().as_secs(),
             // Two are the owner's: its lease, and the app's.
-            in_flight: lease.holders().saturating_sub(2),
+            in_flight: lease.holders().saturating_sub(2) + lease.tally.elsewhere(),
             requests: counts.requests,
             failures: counts.failures,
             panics: counts.panics,

@@ -19,7 +19,7 @@ use futures_util::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,12 +32,15 @@ use super::{
 use crate::{
     channel::{Begin, Ready},
     config::GroupOptions,
-    generation::{self, States},
+    generation::{self, States, Tally},
     id::{AppName, ArtifactPath, GroupName},
     loader::StopReason,
     reload::{LaunchError, Member},
     workers::{Patience, Set},
 };
+
+/// How long workers may take to say what they have answered themselves.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// What a crew is to be.
 #[derive(Debug)]
@@ -154,6 +157,13 @@ pub(super) enum Command {
     },
     /// Empty places are to have their workers.
     Refill,
+    /// What comes to workers themselves is counted there.
+    CountIn {
+        app: AppName,
+        tally: Arc<Tally>,
+    },
+    /// They say what has come.
+    Count(oneshot::Sender<()>),
     /// Workers take connections themselves.
     Accept,
     /// They take none any more.
@@ -167,6 +177,7 @@ pub(super) struct Crew {
     size: watch::Receiver<u32>,
     commands: mpsc::UnboundedSender<Command>,
     gone: CancellationToken,
+    listens: bool,
     connect_timeout: Duration,
     request_timeout: Duration,
 }
@@ -251,6 +262,7 @@ impl Crew {
         let (connect_timeout, request_timeout) =
             (plan.options.connect_timeout, plan.options.request_timeout);
         let size = plan.size.clone();
+        let listens = plan.sockets.is_some();
         let gone = CancellationToken::new();
         let muster = Muster::new(plan, set.clone(), places, hands);
         let ended = gone.clone().drop_guard();
@@ -263,6 +275,7 @@ impl Crew {
             size,
             commands,
             gone,
+            listens,
             connect_timeout,
             request_timeout,
         }
@@ -340,6 +353,23 @@ impl generation::Crew for Crew {
 
     fn accept(&self) {
         let _ = self.commands.send(Command::Accept);
+    }
+
+    fn count_in(&self, app: &AppName, tally: &Arc<Tally>) {
+        let (app, tally) = (app.clone(), Arc::clone(tally));
+        let _ = self.commands.send(Command::CountIn { app, tally });
+    }
+
+    fn count(&self) -> Option<BoxFuture<'static, ()>> {
+        self.listens.then(|| {
+            let (done, counted) = oneshot::channel();
+            let _ = self.commands.send(Command::Count(done));
+            async move {
+                // An end of the other side is one, too.
+                let _ = timeout(COUNTED, counted).await;
+            }
+            .boxed()
+        })
     }
 
     fn gone(&self) -> BoxFuture<'static, ()> {

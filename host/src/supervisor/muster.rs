@@ -7,6 +7,7 @@ use std::{
 };
 
 mod calls;
+mod counts;
 mod deaths;
 mod entrances;
 mod looks;
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use counts::Counting;
 use entrances::{Aside, Entrances};
 use states::{Handing, Save, left_until};
 
@@ -36,7 +38,7 @@ use super::{
     wear::{self, Wear},
 };
 use crate::{
-    channel::{Order, Report},
+    channel::{Order, Report, Served},
     id::AppName,
     loader::StopReason,
     reload::{LaunchError, StateAsk},
@@ -79,6 +81,7 @@ pub(super) struct Muster {
     /// Who waits until the worker of that number has.
     vacating: Vec<(u32, oneshot::Sender<()>)>,
     entrances: Entrances,
+    counting: Counting,
 }
 
 /// A worker's place in the crew.
@@ -126,8 +129,8 @@ struct Living {
     worker: Arc<Worker>,
     ready: Instant,
     orders: mpsc::UnboundedSender<Order>,
-    /// What it says it has been given, by whichever way, and has under way.
-    served: (u64, usize),
+    /// What it says of those who came to it itself, by apps' names.
+    served: HashMap<String, Served>,
     aside: Aside,
     wear: Wear,
     /// The same, as it was in the set before.
@@ -186,6 +189,7 @@ impl Muster {
             waiting: Vec::new(),
             vacating: Vec::new(),
             entrances: Entrances::default(),
+            counting: Counting::default(),
         };
         for hand in hands {
             let number = hand.worker.number;
@@ -283,6 +287,8 @@ impl Muster {
             }
             Command::Vacate { number, done } => self.vacate(number, done),
             Command::Refill => self.refill(),
+            Command::CountIn { app, tally } => self.count_in(&app, tally),
+            Command::Count(done) => self.count(done),
             Command::Accept => self.open_entrances(),
             Command::StandAside(done) => self.shut_entrances(done),
         }
@@ -381,10 +387,7 @@ impl Muster {
                     living.wear.turned(turn);
                 }
             }
-            Report::Served {
-                requests,
-                in_flight,
-            } => self.served(serial, requests, in_flight),
+            Report::Served { call, apps } => self.served(serial, call, apps),
             Report::StoodAside { time } => self.stands_aside(serial, time),
             Report::Ending { reason } => self.leaves(serial, &reason),
             Report::SavedState { .. } | Report::StateLeft { .. } => {
@@ -439,7 +442,7 @@ impl Muster {
             worker,
             ready: now,
             orders,
-            served: (0, 0),
+            served: HashMap::new(),
             aside: Aside::default(),
             wear: Wear::new(options, now),
             former: Vec::new(),

@@ -108,9 +108,18 @@ pub(super) fn interval(options: &GroupOptions) -> Duration {
 }
 
 /// How often workers have to say what they took themselves; `None`: it does not matter.
-pub(super) fn counting(options: &GroupOptions) -> Option<Duration> {
+/// `has_most_requests`: an app of theirs is replaced after so many.
+pub(super) fn counting(options: &GroupOptions, has_most_requests: bool) -> Option<Duration> {
+    let most = |time: Duration| {
+        if has_most_requests {
+            time.min(BY_REQUESTS)
+        } else {
+            time
+        }
+    };
     let matters = options.max_requests > 0 || !options.inactivity_timeout.is_zero();
-    (matters && !options.listen.is_empty()).then(|| interval(options))
+    let matters = matters || has_most_requests;
+    (matters && !options.listen.is_empty()).then(|| most(interval(options)))
 }
 
 const SHORTEST: Duration = Duration::from_millis(20);

@@ -5,7 +5,12 @@ use std::{os::fd::OwnedFd, time::Duration};
 use tokio::time::{Instant, Interval, timeout};
 
 use super::{Worker, upstream::fitting};
-use crate::{channel::Report, id::AppName, loader::StopReason, server::Lane};
+use crate::{
+    channel::{Report, Served},
+    id::AppName,
+    loader::StopReason,
+    server::Lane,
+};
 
 /// How long connections that were told to go on elsewhere may still begin requests that they had
 /// read already, or that an HTTP/2 client had sent already, before an app saves its state. Who
@@ -22,22 +27,34 @@ pub struct OwnSockets {
 }
 
 impl Worker {
-    /// Reports what it has done, if that has changed.
-    pub(super) async fn count(&self, before: &mut (u64, u64)) {
-        let status = self.handle.status().await;
-        let apps = status.map(|status| status.apps).unwrap_or_default();
-        let serving = apps.into_iter().filter_map(|app| app.serving);
-        let now = serving.fold((0, 0), |(requests, in_flight), app| {
-            (requests + app.requests, in_flight + app.in_flight as u64)
-        });
-        if now != *before {
-            *before = now;
-            let (requests, in_flight) = now;
-            self.upstream.report(Report::Served {
-                requests,
-                in_flight,
-            });
+    /// Reports what those have come to who came to it itself, if that has changed.
+    pub(super) async fn count(&mut self) {
+        if self.entrance.is_some() {
+            let apps = self.direct().await;
+            if self.served != apps {
+                self.served.clone_from(&apps);
+                self.upstream.report(Report::Served { call: None, apps });
+            }
         }
+    }
+
+    /// The same because it was asked.
+    pub(super) async fn answer_count(&mut self, call: u64) {
+        self.served = self.direct().await;
+        let (call, apps) = (Some(call), self.served.clone());
+        self.upstream.report(Report::Served { call, apps });
+    }
+
+    async fn direct(&self) -> Vec<Served> {
+        let counted = self.handle.direct().await.into_iter();
+        let served = counted.map(|(app, counts, in_flight)| Served {
+            app: app.to_string(),
+            requests: counts.requests,
+            failures: counts.failures,
+            panics: counts.panics,
+            in_flight,
+        });
+        served.collect()
     }
 
     /// Has an app save its state; requests that came to the worker itself end first.

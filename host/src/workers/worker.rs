@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ pub struct Worker {
     load: AtomicU64,
     /// How many it was ever given.
     taken: AtomicU64,
+    /// Requests that it took itself, and those of them that are under way, as it says.
+    own: (AtomicU64, AtomicUsize),
     books: Books,
     unheld: Notify,
     leaving: CancellationToken,
@@ -82,6 +84,7 @@ impl Worker {
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             load: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            own: (AtomicU64::new(0), AtomicUsize::new(0)),
             books: Books::default(),
             unheld: Notify::new(),
             leaving: CancellationToken::new(),
@@ -93,7 +96,10 @@ impl Worker {
     /// The same process once more: it takes requests again after [`Worker::drain`].
     #[must_use]
     pub fn again(&self) -> Arc<Self> {
-        Self::new(self.number, self.pid, self.socket.clone())
+        let again = Self::new(self.number, self.pid, self.socket.clone());
+        let (taken, in_flight) = self.own();
+        again.set_own(taken, in_flight);
+        again
     }
 
     /// Tells workers of one run of the host apart, whatever their set.
@@ -125,6 +131,22 @@ impl Worker {
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// How many requests it took itself, and how many of them are under way, as it said last.
+    #[must_use]
+    pub fn own(&self) -> (u64, usize) {
+        let (taken, in_flight) = &self.own;
+        (
+            taken.load(Ordering::Relaxed),
+            in_flight.load(Ordering::Relaxed),
+        )
+    }
+
+    /// It says so.
+    pub fn set_own(&self, taken: u64, in_flight: usize) {
+        self.own.0.store(taken, Ordering::Relaxed);
+        self.own.1.store(in_flight, Ordering::Relaxed);
     }
 
     /// What it holds, the oldest first. For a log or a status page: locks each of its books.

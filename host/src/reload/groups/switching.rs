@@ -134,6 +134,13 @@ impl Reloader {
         member: &Member,
         launched: &Launched,
     ) -> Live {
+        let tally = Arc::new(load::tally(
+            &member.path,
+            member.generation,
+            config.options_of(&member.name),
+            &self.sender,
+        ));
+        launched.crew.count_in(&member.name, &tally);
         let facts = Facts {
             app: member.name.clone(),
             load: self.serial,
@@ -142,12 +149,8 @@ impl Reloader {
             digest: *member.artifact.staged().digest(),
             since: Instant::now(),
             footprint: None,
-            tally: Arc::new(load::tally(
-                &member.path,
-                member.generation,
-                config.options_of(&member.name),
-                &self.sender,
-            )),
+            tally,
+            direct: Arc::default(),
         };
         let seat = Seat {
             app: member.name.clone(),

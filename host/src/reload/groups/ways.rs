@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::{generation::Crew, id::GroupName, reload::Reloader};
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use crate::{
+    generation::Crew,
+    id::GroupName,
+    reload::{Reloader, event::Event, status::Status},
+};
 
 impl Reloader {
     /// The crews that serve apps of a group.
@@ -32,5 +39,21 @@ impl Reloader {
         } else {
             before.iter().for_each(|crew| crew.accept());
         }
+    }
+
+    /// Somebody wants to know how it is: workers say first what they have answered themselves.
+    pub(in crate::reload) fn status_asked(&self, reply: oneshot::Sender<Status>) {
+        let live = self.slots.values().filter_map(|slot| slot.live.as_ref());
+        let seats = live.filter_map(|live| live.lease.seat());
+        let counting: Vec<_> = seats.filter_map(|seat| seat.crew.count()).collect();
+        if counting.is_empty() {
+            let _ = reply.send(self.status());
+            return;
+        }
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            join_all(counting).await;
+            let _ = sender.send(Event::Counted(reply));
+        });
     }
 }

@@ -12,6 +12,7 @@ impl Muster {
     pub(super) fn died(&mut self, serial: u64, death: Death) {
         self.calls.died(serial, &death.to_string());
         self.entrances.stood_aside(serial);
+        self.counting.died(serial);
         if let Some(at) = self
             .ending
             .iter()
@@ -61,6 +62,7 @@ impl Muster {
             held.extend(worker.died(death.clone()));
             self.set.remove(worker);
         }
+        self.sum_up();
         held
     }
 

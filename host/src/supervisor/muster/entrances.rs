@@ -110,16 +110,6 @@ impl Muster {
         }
     }
 
-    /// What a worker has been given, by whichever way.
-    pub(super) fn served(&mut self, serial: u64, requests: u64, in_flight: u64) {
-        if let Some(at) = self.place_of(serial)
-            && let Some(living) = &mut self.places[at].living
-        {
-            let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
-            living.served = (requests, in_flight);
-        }
-    }
-
     /// While all workers sleep, nobody but this process sees that somebody connects.
     pub(super) fn wait_for_knock(&self) {
         let Some(sockets) = self.plan.sockets.clone() else {

@@ -19,11 +19,8 @@ impl Muster {
             let (Some(living), None) = (&mut place.living, place.renewal) else {
                 continue;
             };
+            let (taken, holds) = living.load();
             let worker = &living.worker;
-            let (taken, holds) = (
-                worker.taken().max(living.served.0),
-                worker.in_flight().max(living.served.1),
-            );
             match living.wear.look(&self.plan.options, taken, holds, now) {
                 Due::Nothing => {}
                 Due::Question(turn) => drop(living.orders.send(Order::Turn { turn })),
