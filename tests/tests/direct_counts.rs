@@ -28,7 +28,10 @@ async fn a_version_that_does_worse_for_direct_requests_is_rolled_back() {
     let host = direct(&site, &["--guard", "30s"]).await;
     // On connections to both workers, most likely.
     for _ in 0..8 {
-        assert_eq!(host.connect().await.get("/fails-when-even").await.status, 200);
+        assert_eq!(
+            host.connect().await.get("/fails-when-even").await.status,
+            200
+        );
     }
     artifacts::probe(2).install(&site.library("probe"));
     host.serving(APP, 2).await;
@@ -49,17 +52,22 @@ async fn a_version_that_does_worse_for_direct_requests_is_rolled_back() {
 async fn a_version_that_did_no_better_before_is_kept() {
     let site = Site::new();
     let host = direct(&site, &["--guard", "1s"]).await;
-    for _ in 0..8 {
-        assert_eq!(host.connect().await.get("/panic").await.status, 500);
-    }
-    artifacts::probe(2).install(&site.library("probe"));
-    host.serving(APP, 2).await;
-    for _ in 0..8 {
-        assert_eq!(host.connect().await.get("/panic").await.status, 500);
-    }
-    let event = host.event("guarded").await;
-    assert_eq!(event.number("requests"), Some(8), "{event}");
-    assert_eq!(event.number("failures"), Some(8), "{event}");
+    // In the window before, whenever that is, and in the one after.
+    let failing = async {
+        loop {
+            assert_eq!(host.connect().await.get("/panic").await.status, 500);
+        }
+    };
+    let deploying = async {
+        artifacts::probe(2).install(&site.library("probe"));
+        host.serving(APP, 2).await;
+        host.event("guarded").await
+    };
+    let event = tokio::select! {
+        event = deploying => event,
+        () = failing => unreachable!("it does not end"),
+    };
+    assert!(event.number("failures") > Some(0), "{event}");
     assert_eq!(host.log.all(|event| event.kind() == "rolling-back"), []);
 }
 
