@@ -5,7 +5,6 @@
 //! what it is told, once; a new version is a new worker.
 
 use std::{
-    io,
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::Arc,
@@ -13,19 +12,21 @@ use std::{
 };
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::Instant,
 };
 
+mod loaded;
 mod own;
+mod signals;
+mod stopping;
 mod upstream;
 
 use crate::{
     admin,
     artifact::StagingArea,
-    channel::{self, Begin, ChannelError, Order, Ready, Receiver, Report, Sender, Served},
+    channel::{self, Begin, ChannelError, Order, Receiver, Report, Sender, Served},
     config::Config,
     dispatch::{self, Dispatcher},
     exit_code::ExitCode,
@@ -38,15 +39,11 @@ use crate::{
     state::StateStore,
     telemetry,
 };
+use loaded::{Loaded, NotLoaded, names, refusal};
 pub use own::OwnSockets;
-use own::{end_of, goes_on_elsewhere, tick};
+use own::tick;
+use signals::Signals;
 use upstream::{Upstream, Writer};
-
-/// How long HTTP threads may take to end once nothing is left to serve.
-const THREAD_END: Duration = Duration::from_secs(2);
-
-/// How long connections may take to be on their way to another worker.
-const PASSING: Duration = Duration::from_secs(2);
 
 /// How long the supervisor's death may come after the end of its channel.
 const DEATH: Duration = Duration::from_secs(1);
@@ -363,131 +360,8 @@ impl Worker {
         }
     }
 
-    /// Finishes what is under way, and stops all apps. What the supervisor says meanwhile is heard
-    /// for its end only: a worker does not outlive it.
-    async fn stop(
-        mut self,
-        reason: StopReason,
-        drain: Option<Duration>,
-        orders: &mut Receiver<Order>,
-    ) -> ExitCode {
-        let deadline = end_of(drain);
-        let ended = async {
-            self.handle.announce_shutdown(reason);
-            if let Some(entrance) = &mut self.entrance {
-                if goes_on_elsewhere(reason) {
-                    entrance.stand_aside().await;
-                } else {
-                    entrance.close().await;
-                }
-                self.upstream.report(Report::StoodAside { time: None });
-            }
-            self.upstream.give_up();
-            self.server.drain(deadline).await;
-            self.count().await;
-            if let Some(entrance) = &self.entrance {
-                entrance.flush(deadline.min(Instant::now() + PASSING)).await;
-            }
-            self.handle.shutdown(deadline).await;
-            self.server.stop(Instant::now() + THREAD_END).await;
-            let _ = self.actor.await;
-            self.writer.finish().await;
-        };
-        let deaf = async { while orders.next().await.is_ok() {} };
-        tokio::select! {
-            () = ended => ExitCode::Ok,
-            () = deaf => ExitCode::NoHost,
-        }
-    }
-
     fn path_of(&self, app: &str) -> Option<ArtifactPath> {
         let found = self.apps.iter().find(|(name, _)| name.as_str() == app);
         found.map(|(_, path)| path.clone())
-    }
-}
-
-/// Why a worker does not come to serve.
-enum NotLoaded {
-    Refused(Report),
-    /// The supervisor is gone.
-    Lost(ChannelError),
-}
-
-impl From<Report> for NotLoaded {
-    fn from(refused: Report) -> Self {
-        Self::Refused(refused)
-    }
-}
-
-/// A worker whose apps serve, and whose supervisor does not know it yet.
-struct Loaded {
-    handle: Handle,
-    server: Server,
-    entrance: Option<Entrance>,
-    actor: JoinHandle<()>,
-    host_threads: Arc<HostThreads>,
-    reload_asked: mpsc::UnboundedReceiver<AppName>,
-    restart_asked: mpsc::Receiver<AppName>,
-    signals: Signals,
-    staging: Arc<StagingArea>,
-}
-
-impl Loaded {
-    /// What the apps said in their setup.
-    async fn said(&self, apps: &[(AppName, ArtifactPath)]) -> Vec<Ready> {
-        let mut said = self.handle.said().await;
-        let apps = apps.iter();
-        apps.map(|(name, path)| Ready::new(name, said.remove(path).unwrap_or_default()))
-            .collect()
-    }
-}
-
-fn names(wanted: &[Wanted]) -> Vec<(AppName, ArtifactPath)> {
-    let named = wanted.iter();
-    named
-        .filter_map(|wanted| Some((wanted.name.clone()?, wanted.path.clone())))
-        .collect()
-}
-
-/// Why an app does not serve: of the first that does not.
-async fn refusal(handle: &Handle) -> Report {
-    let status = handle.status().await;
-    let apps = status.map(|status| status.apps).unwrap_or_default();
-    let refused = apps
-        .into_iter()
-        .find_map(|app| Some((app.name, app.refused?)));
-    match refused {
-        Some((app, refused)) => Report::Refused {
-            app: Some(app),
-            reason: refused.reason,
-            remedy: refused.remedy,
-        },
-        None => Report::Refused {
-            app: None,
-            reason: "its apps were not loaded".to_owned(),
-            remedy: "the log before this line says more".to_owned(),
-        },
-    }
-}
-
-/// The signals by which somebody else than the supervisor ends a worker.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::{os::fd::OwnedFd, time::Duration};
 
-use tokio::time::{Instant, Interval, timeout};
+use tokio::time::{Interval, timeout};
 
-use super::{Worker, upstream::fitting};
+use super::{Worker, stopping::end_of, upstream::fitting};
 use crate::{
     channel::{Report, Served},
     id::AppName,
-    loader::StopReason,
     server::Lane,
 };
 
@@ -81,25 +80,10 @@ impl Worker {
     }
 }
 
-/// When so much time is over; `None`: as long as it takes.
-pub(super) fn end_of(time: Option<Duration>) -> Instant {
-    /// A century.
-    const EVER: Duration = Duration::from_secs(3_155_760_000);
-    let now = Instant::now();
-    time.and_then(|time| now.checked_add(time))
-        .unwrap_or(now + EVER)
-}
-
 /// Waits for the next time; `None`: for ever.
 pub(super) async fn tick(interval: Option<&mut Interval>) {
     match interval {
         Some(interval) => drop(interval.tick().await),
         None => std::future::pending().await,
     }
-}
-
-/// Whether somebody takes the connections of a worker that ends for that reason.
-pub(super) fn goes_on_elsewhere(reason: StopReason) -> bool {
-    use StopReason::{Abandoned, HostShutdown, Inactivity, Removal};
-    !matches!(reason, Abandoned | HostShutdown | Inactivity | Removal)
 }
