@@ -25,6 +25,15 @@ use crate::{
 /// What an app has answered to those who did not come by way of the other host, and has under way.
 pub(super) type Direct = (AppName, Counts, u64);
 
+/// An app of which the other host has had the state, or is to have it: its requests wait until that
+/// says what becomes of it.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    askers: Vec<oneshot::Sender<Result<Option<Snapshot>, String>>>,
+    /// The other host has said that it goes on, before it had saved.
+    is_over: bool,
+}
+
 impl Reloader {
     pub(super) fn direct(&self) -> Vec<Direct> {
         let live = self.slots.values().filter_map(|slot| slot.live.as_ref());
@@ -73,20 +82,24 @@ impl Reloader {
         reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
     ) {
         let mut slots = self.slots.iter_mut();
-        let found = slots.find(|(_, slot)| slot.name() == Some(app));
-        let Some((path, slot)) = found.filter(|(_, slot)| slot.live.is_some()) else {
+        let Some((path, slot)) = slots.find(|(_, slot)| slot.name() == Some(app)) else {
             let _ = reply.send(Err(format!("{app} does not serve")));
             return;
         };
         if let Some(until) = until {
-            let path = path.clone();
-            slot.aside = true;
+            let aside = slot.aside.get_or_insert_default();
+            aside.askers.push(reply);
+            // Else it is at it already.
             if let Some(live) = slot.live.take() {
-                self.pause_until(&path, 0, live, until, Then::Tell(reply));
+                let path = path.clone();
+                self.pause_until(&path, 0, live, until, Then::Tell);
             }
             return;
         }
-        let Some(live) = &slot.live else { return };
+        let Some(live) = &slot.live else {
+            let _ = reply.send(Err(format!("{app} does not serve")));
+            return;
+        };
         let lease = live.lease.clone();
         let options = self.config.options_of(app);
         let (limit, time) = (options.state_limit, options.cleanup_timeout);
@@ -111,33 +124,42 @@ impl Reloader {
         path: &ArtifactPath,
         paused: Paused,
         saved: Result<States, String>,
-        reply: oneshot::Sender<Result<Option<Snapshot>, String>>,
     ) {
-        let _ = reply.send(saved.clone().map(pause::alone));
         let slot = self.slots.get_mut(path);
         let Some(slot) = slot.filter(|slot| self.ending.is_none() && slot.app.is_some()) else {
             return self.retire_stood(path, paused, saved);
         };
         slot.live = Some(paused.resume());
-        if !slot.aside {
+        let Some(aside) = &mut slot.aside else {
+            return;
+        };
+        for asker in aside.askers.drain(..) {
+            let _ = asker.send(saved.clone().map(pause::alone));
+        }
+        if aside.is_over {
             self.resume_aside(path);
         }
     }
 
     /// An app that has stood aside takes requests again.
     pub(super) fn resume_aside(&mut self, path: &ArtifactPath) {
-        if let Some(slot) = self.slots.get_mut(path) {
-            slot.aside = false;
-            // Else it is still at saving.
-            if let (Some(app), Some(live)) = (&slot.app, &slot.live) {
+        let Some(slot) = self.slots.get_mut(path) else {
+            return;
+        };
+        match (&slot.app, &slot.live, &mut slot.aside) {
+            (Some(app), Some(live), Some(_)) => {
                 app.open(&live.lease);
+                slot.aside = None;
             }
+            // It is still at saving.
+            (_, None, Some(aside)) => aside.is_over = true,
+            _ => {}
         }
     }
 
     /// Nobody will resume what stands aside: who waits for it is told.
     pub(super) fn give_up_aside(&self) {
-        for slot in self.slots.values().filter(|slot| slot.aside) {
+        for slot in self.slots.values().filter(|slot| slot.aside.is_some()) {
             if let Some(app) = &slot.app {
                 app.refuse(&Refusal::Failed("other workers have its state".into()));
             }

@@ -30,8 +30,8 @@ pub(super) enum Then {
     Hand(oneshot::Sender<Result<Option<Snapshot>, String>>),
     /// The workers of the next one wait for the states, each for its own: see [`Loading::asks`].
     Each,
-    /// The host that this one works for wants it.
-    Tell(oneshot::Sender<Result<Option<Snapshot>, String>>),
+    /// The host that this one works for wants it: see [`Slot::aside`](super::slot::Slot::aside).
+    Tell,
     /// The next one waits for it to be stopped.
     Stop(oneshot::Sender<Result<(), String>>),
 }
@@ -56,8 +56,8 @@ impl Then {
     fn fail(self, reason: String) {
         // Who has given up is not told.
         match self {
-            Self::Hand(reply) | Self::Tell(reply) => drop(reply.send(Err(reason))),
-            Self::Each => {}
+            Self::Hand(reply) => drop(reply.send(Err(reason))),
+            Self::Each | Self::Tell => {}
             Self::Stop(go) => drop(go.send(Err(reason))),
         }
     }
@@ -153,10 +153,13 @@ impl Reloader {
             then,
         } = stood;
         let Some(paused) = paused else {
+            if let Some(slot) = self.slots.get_mut(path) {
+                slot.aside = None;
+            }
             return then.fail("the generation before is gone".to_owned());
         };
-        if let Then::Tell(reply) = then {
-            return self.stood_for_another(path, paused, saved, reply);
+        if let Then::Tell = then {
+            return self.stood_for_another(path, paused, saved);
         }
         let ending = self.ending.is_some();
         let loading = match self.slots.get_mut(path) {
@@ -195,7 +198,7 @@ impl Reloader {
                     None => self.hand_stored(path, Then::Hand(reply)),
                 }
             }
-            Then::Each | Then::Tell(_) => {}
+            Then::Each | Then::Tell => {}
             Then::Stop(go) => {
                 let facts = paused.facts();
                 loading.old = Old::Stopped((facts.id, facts.digest));

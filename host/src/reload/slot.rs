@@ -6,7 +6,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Handed, Said, StateAsk, Wanted, cause::Cause, command::Reply, guard::Samples,
-    guarding::Guarded, history::History, load::Started,
+    guarding::Guarded, history::History, load::Started, outpost::Aside,
 };
 use crate::{
     app::App,
@@ -174,8 +174,8 @@ pub(super) struct Slot {
     pub(super) said: Said,
     /// What belongs to the generation that serves.
     pub(super) tracked: Vec<Tracked>,
-    /// Another host has had its state, and its requests wait until that says what becomes of it.
-    pub(super) aside: bool,
+    /// It stands aside for another host.
+    pub(super) aside: Option<Aside>,
     /// The group that has it loaded, and what of.
     pub(super) elsewhere: Option<(GroupName, Arc<Inspected>)>,
 }
@@ -217,7 +217,7 @@ impl Slot {
             handed: None,
             said: Said::default(),
             tracked: Vec::new(),
-            aside: false,
+            aside: None,
             elsewhere: None,
         }
     }
