@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use replug_tests::{
     artifacts,
+    configured::write,
     host::{Host, Site},
     until,
     visitors::Visitors,
@@ -173,4 +174,48 @@ async fn an_app_that_is_removed_and_put_back_has_all_that_was_counted() {
         (connection.get(&path).await.text == "3\n").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_changed_configuration_takes_the_state_along_and_one_that_fails_leaves_it() {
+    let site = Site::new();
+    for name in ["probe", "other"] {
+        site.install(name, &artifacts::probe(1));
+    }
+    let config = |processes: u32, more: &str| {
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n\
+             [apps.count]\npath = \"apps/libprobe.so\"\ngroup = \"web\"\nmount = \"/\"\n\
+             settings = {{ state = {{ schema = 1 }} }}\n\
+             [groups.web]\nprocesses = {processes}\nlisten = [\"127.0.0.1:0\"]\n{more}"
+        );
+        write(&site, &text);
+    };
+    config(2, "");
+    let mut host = site.serve(&[]).await;
+    let addresses = host.log.all(|event| event.kind() == "listening");
+    addresses[1].text("address").clone_into(&mut host.address);
+    let visitors = Visitors::start_posting(&host.address, "/count", 2);
+    // New workers have the state, and then all of it fails for an app that is looked at with them,
+    // or comes after them.
+    let fails = "[apps.other]\npath = \"apps/libother.so\"\ngroup = \"web\"\n\
+                 settings = { setup = \"error\" }\n";
+    let is_taken = "[apps.other]\npath = \"apps/libother.so\"\nmount = \"/\"\n";
+    for (processes, more, code) in [
+        (3, "", 0),
+        (2, fails, 4),
+        (2, is_taken, 4),
+        (4, "", 0),
+        (4, fails, 4),
+    ] {
+        visitors.more_answers(20).await;
+        config(processes, more);
+        let ended = site.ask(&["apply"]).await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+    }
+    visitors.more_answers(20).await;
+    let visits = visitors.end().await;
+    assert_eq!(visits.failures, Vec::<String>::new());
+    assert_eq!(total(&host, 4).await, visits.answers);
+    assert_eq!(host.log.all(|event| event.kind() == "connections-cut"), []);
 }

@@ -252,9 +252,8 @@ impl Reloader {
         }) else {
             return self.retire_paused(path, paused, None, StopReason::Removal, || ());
         };
-        if let Some(Seat { app, crew }) = paused.seat() {
-            crew.resume(app);
-        }
+        let seat = paused.seat().cloned();
+        let group = slot.elsewhere.as_ref().map(|(group, _)| group.clone());
         let live = paused.resume();
         tracing::info!(
             event = "resumed",
@@ -265,6 +264,10 @@ impl Reloader {
         let generation = live.lease.id;
         app.open(&live.lease);
         slot.live = Some(live);
+        if let (Some(Seat { app, crew }), Some(group)) = (seat, group) {
+            crew.resume(&app);
+            self.accept_again(&group, &crew);
+        }
         // Its limit may have been told of meanwhile, when nobody listened.
         self.exhausted(path, generation);
     }

@@ -42,6 +42,12 @@ impl Reloader {
         });
     }
 
+    /// Whether they have been told to, and all is about to be switched.
+    pub(in crate::reload) fn is_applied_aside(&self) -> bool {
+        let applying = self.applying.as_ref();
+        applying.is_some_and(|applying| applying.aside.is_some())
+    }
+
     /// They have stood aside.
     pub(in crate::reload) fn applied_aside(&mut self, number: u64) {
         if self.applying.as_ref().is_some_and(|it| it.number == number) {

@@ -1,6 +1,6 @@
 //! The end of a transaction that comes to nothing: what served serves on.
 
-use super::{Applied, Applying, Aside, Step, plan::called};
+use super::{Applied, Applying, Step, plan::called};
 use crate::{
     id::ArtifactPath,
     reload::{
@@ -39,13 +39,13 @@ impl Reloader {
             watched,
             crews,
             rolled,
-            aside,
             rooms,
             ..
         } = applying;
         self.registry.set_leaving(std::iter::empty());
         // Who waits for room is told by this that there will be none.
         drop(rooms);
+        let groups: Vec<_> = crews.keys().cloned().collect();
         for manned in crews.into_values().flatten() {
             for (path, attempt) in manned.neighbours {
                 self.abandon(&path, attempt.result);
@@ -65,8 +65,9 @@ impl Reloader {
         for rolled in rolled {
             rolled.roll_back();
         }
-        for Aside { before, .. } in aside.unwrap_or_default() {
-            before.iter().for_each(|crew| crew.accept());
+        // They have stood aside when all was ready, or to hand over state.
+        for crew in groups.iter().flat_map(|group| self.crews_of(group)) {
+            crew.accept();
         }
         let _ = asker.send(reply);
         self.launch_all();

@@ -41,6 +41,15 @@ impl Reloader {
         }
     }
 
+    /// One of its apps takes requests again: so does a crew itself, unless another has come in its
+    /// place, or is about to.
+    pub(in crate::reload) fn accept_again(&self, group: &GroupName, crew: &Arc<dyn Crew>) {
+        let mut crews = self.crews_of(group).into_iter();
+        if !self.is_applied_aside() && crews.all(|it| Arc::ptr_eq(&it, crew)) {
+            crew.accept();
+        }
+    }
+
     /// Somebody wants to know how it is: workers say first what they have answered themselves.
     pub(in crate::reload) fn status_asked(&self, reply: oneshot::Sender<Status>) {
         let live = self.slots.values().filter_map(|slot| slot.live.as_ref());
