@@ -12,6 +12,10 @@ use replug_tests::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 const APP: &str = "fixture-probe";
 
@@ -218,4 +222,33 @@ async fn a_changed_configuration_takes_the_state_along_and_one_that_fails_leaves
     assert_eq!(visits.failures, Vec::<String>::new());
     assert_eq!(total(&host, 4).await, visits.answers);
     assert_eq!(host.log.all(|event| event.kind() == "connections-cut"), []);
+}
+
+#[tokio::test]
+async fn what_of_a_pipeline_is_answered_is_counted() {
+    const EACH: usize = 40;
+    let site = Site::new();
+    let host = counting(&site, "2", &[]).await;
+    let one = "POST /count HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    let mut client = TcpStream::connect(&host.address).await.unwrap();
+    let mut answered = 0;
+    for version in 2..=4 {
+        client.write_all(one.repeat(EACH).as_bytes()).await.unwrap();
+        artifacts::probe(version).install(&site.library("probe"));
+        let mut text = String::new();
+        until("all answers", async || {
+            let mut some = [0; 4096];
+            let read = client.read(&mut some).await.unwrap();
+            assert!(read > 0, "closed after {text}");
+            text += str::from_utf8(&some[..read]).unwrap();
+            // The last one with its body.
+            let whole = text.ends_with('\n') && text.matches("HTTP/1.1 ").count() == EACH;
+            whole.then_some(())
+        })
+        .await;
+        assert_eq!(text.matches("HTTP/1.1 200 OK").count(), EACH, "{text}");
+        answered += EACH as u64;
+        host.serving(APP, version).await;
+    }
+    assert_eq!(total(&host, 2).await, answered);
 }
