@@ -33,6 +33,7 @@ use std::{
 };
 
 mod aborts;
+pub mod cgroup;
 pub mod child;
 mod clocks;
 mod contained;
