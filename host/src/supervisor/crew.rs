@@ -32,6 +32,7 @@ use crate::{
     generation::{self, States},
     id::{AppName, ArtifactPath, GroupName},
     loader::StopReason,
+    process::cgroup::Area,
     reload::{LaunchError, Member},
     workers::{Patience, Set},
 };
@@ -52,6 +53,8 @@ pub(super) struct Plan {
     pub(super) wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps of the host have registered, as JSON.
     pub(super) registry: watch::Receiver<Arc<str>>,
+    /// Where each worker has a control group.
+    pub(super) cgroups: Option<Arc<Area>>,
     /// Keeps what its workers save.
     pub(super) keeper: Keeper,
     /// How many workers there are to be.
