@@ -25,6 +25,7 @@ use super::{
     hand::{Asks, Hand},
     keeper::Keeper,
     muster::{AllHanded, Muster},
+    sizes::CrewSize,
 };
 use crate::{
     channel::{Begin, Ready},
@@ -58,7 +59,7 @@ pub(super) struct Plan {
     /// Keeps what its workers save.
     pub(super) keeper: Keeper,
     /// How many workers there are to be.
-    pub(super) size: watch::Receiver<u32>,
+    pub(super) size: CrewSize,
     /// No two workers with the same number are there at the same time: an app must not be there
     /// twice.
     pub(super) alone: bool,
@@ -94,7 +95,7 @@ impl Plan {
 
     /// How many workers it is to have.
     pub(super) fn size(&self) -> u32 {
-        *self.size.borrow()
+        self.size.now()
     }
 
     /// `None`: any time.
@@ -245,7 +246,7 @@ impl Crew {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (connect_timeout, request_timeout) =
             (plan.options.connect_timeout, plan.options.request_timeout);
-        let size = plan.size.clone();
+        let size = plan.size.wanted();
         let gone = CancellationToken::new();
         let muster = Muster::new(plan, set.clone(), places, hands);
         let ended = gone.clone().drop_guard();

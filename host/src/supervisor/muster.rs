@@ -204,7 +204,7 @@ impl Muster {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut registry = self.plan.registry.clone();
         registry.mark_changed();
-        let mut size = self.plan.size.clone();
+        let mut size = self.plan.size.wanted();
         size.mark_changed();
         let set = self.set.clone();
         let mut looks = tokio::time::interval(wear::interval(&self.plan.options));
@@ -290,6 +290,7 @@ impl Muster {
             if let Some(living) = place.living.take() {
                 living.worker.drain();
                 let _ = living.orders.send(stop.clone());
+        self.plan.size.give_up();
                 self.ending.push(living);
             }
         }
