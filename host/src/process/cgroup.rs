@@ -3,7 +3,7 @@
 //! Where a service manager delegates a control group, all below it is the service's own, and nothing
 //! beside it is (<https://systemd.io/CGROUP_DELEGATION/>). A group with others below it that hand on
 //! controllers may have no processes itself, so this process first goes to one of its own below,
-//! [`LEAF`]. Beside that it has an [`Area`] for its children's.
+//! `replug-supervisor`. Beside that it has an [`Area`] for its children's.
 
 mod area;
 mod files;

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     channel::{Begin, Ready},
     config::GroupOptions,
-    generation::{self, States},
+    generation::{self, States, Stops},
     id::{AppName, ArtifactPath, GroupName},
     loader::StopReason,
     process::cgroup::Area,
@@ -132,7 +132,7 @@ pub(super) enum Command {
     Leave {
         app: AppName,
         reason: StopReason,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Option<Stops>>,
     },
     RunSchedule {
         app: AppName,
@@ -295,13 +295,13 @@ impl generation::Crew for Crew {
         let _ = self.commands.send(Command::Announce { app, reason });
     }
 
-    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()> {
+    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, Option<Stops>> {
         let (done, left) = oneshot::channel();
         let app = app.clone();
         let _ = self.commands.send(Command::Leave { app, reason, done });
         async move {
             // An end of the other side is one, too.
-            let _ = left.await;
+            left.await.ok().flatten()
         }
         .boxed()
     }
