@@ -168,6 +168,14 @@ async fn workers_of_a_delegated_host_have_a_control_group_each_which_ends_with_t
         let limit = fs::read_to_string(cgroup.0.join(&place).join("memory.max"));
         assert_eq!(limit.unwrap(), "536870912\n");
     }
+    // Nothing is in the way of controllers, of which one is enough to show that.
+    let controllers = fs::read_to_string(cgroup.0.join("cgroup.controllers")).unwrap();
+    match controllers.split_whitespace().next() {
+        Some(one) => {
+            fs::write(cgroup.0.join("cgroup.subtree_control"), format!("+{one}")).unwrap();
+        }
+        None => eprintln!("not tried: no controller is here"),
+    }
     // What a worker has left goes with it, and the next one has a group of its own.
     let left = cgroup.leave(&place);
     let pid = site.status().await["apps"][0]["workers"][0]["pid"].clone();
@@ -225,6 +233,51 @@ async fn what_a_killed_host_leaves_in_control_groups_is_removed_by_the_next_star
     assert!(host.terminate().await.success());
     let area = format!("replug-{}-1", host.pid());
     assert!(!cgroup.below().contains(&area), "{:?}", cgroup.below());
+}
+
+#[tokio::test]
+async fn a_container_s_own_control_group_is_the_host_s() {
+    let Some(cgroup) = Cgroup::new() else {
+        return;
+    };
+    let site = site("cgroup = \"required\"");
+    // As a container has it: the highest that it sees, mounted there.
+    let mounted = site.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    let mount = "mount -t cgroup2 none \"$0\"";
+    let contained = |command: &str| {
+        let mut contained = Command::new("unshare");
+        let inner = format!("{mount} && {command}");
+        contained.args(["--cgroup", "--mount", "sh", "-c", &inner]);
+        contained.arg(&mounted);
+        contained
+    };
+    let may = contained("true").output();
+    if !may.as_ref().is_ok_and(|it| it.status.success()) {
+        eprintln!("not run: there are no namespaces of control groups here: {may:?}");
+        return;
+    }
+    let contained = contained("exec \"$@\"");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo 0 >\"$0\"/cgroup.procs && exec \"$@\""])
+        .arg(&cgroup.0)
+        .arg(contained.get_program())
+        .args(contained.get_args());
+    let serve = site.command("serve");
+    command
+        .arg(serve.get_program())
+        .args(serve.get_args())
+        .args(["--listen", "127.0.0.1:0"])
+        .current_dir(site.path());
+    let mut host = Host::spawn(command, None).await;
+    host.event("ready").await;
+    assert_eq!(cgroup.place_of_host(&host), "replug-supervisor");
+    let seen = host.get("/read?path=/proc/self/cgroup").await;
+    let place = format!("0::/replug-{}-1/held-0-1", host.pid());
+    assert!(seen.lines().any(|line| line == place), "{seen}");
+    assert!(host.terminate().await.success());
+    assert_eq!(cgroup.below(), ["replug-supervisor"]);
 }
 
 #[tokio::test]
