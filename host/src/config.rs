@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::id::{AppName, GroupName};
 
 mod app;
+mod cgroup;
 mod control;
 mod difference;
 mod file;
@@ -22,6 +23,7 @@ mod user;
 mod value;
 
 pub use app::{AppConfig, AppOptions, Policy};
+pub use cgroup::CgroupPlace;
 pub use control::ControlSocket;
 pub use difference::{AppDifference, Difference};
 pub use file::{ConfigFile, FileApp, FileError, Problem, USUAL};

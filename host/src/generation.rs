@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use body::Body;
-pub use crew::{Crew, Seat, States};
+pub use crew::{Crew, Seat, States, Stops};
 pub use pause::{Idle, Paused};
 pub use tally::{Counts, Tally};
 

@@ -246,7 +246,7 @@ pub struct Running {
 }
 
 /// How an app stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct StopReport {
     /// Cleanup hooks that ran to their end.
     pub hooks_done: u32,

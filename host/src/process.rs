@@ -33,6 +33,7 @@ use std::{
 };
 
 mod aborts;
+pub mod cgroup;
 pub mod child;
 mod clocks;
 mod contained;
@@ -54,6 +55,7 @@ mod threads;
 mod timers;
 mod title;
 mod unread;
+mod vitals;
 
 pub use descriptors::{Before, Ending, OpenedBy};
 pub(crate) use heap::Heap;
@@ -67,6 +69,7 @@ pub use parent::Parent;
 pub use threads::PluginThread;
 pub use title::set_title;
 pub use unread::has_unread;
+pub use vitals::{Vitals, vitals};
 
 /// Whether this platform lets a library go at all.
 const SUPPORTED: bool = cfg!(all(

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     future::pending,
     path::PathBuf,
     sync::Arc,
@@ -64,7 +65,7 @@ use crate::{
     artifact::StagingArea,
     config::{Config, Mount},
     id::{AppName, ArtifactPath, Digest, GenerationId},
-    loader::{Post, StopReason},
+    loader::{Post, StopReason, StopReport},
     process::HostThreads,
     registry::Registry,
     router::Router,
@@ -143,6 +144,14 @@ pub struct Superior {
     pub post: Post,
     /// Where apps' wish to be reloaded goes.
     pub reload: mpsc::UnboundedSender<AppName>,
+    /// Who is told what becomes of apps.
+    pub chronicle: Arc<dyn Chronicle>,
+}
+
+/// Whoever hears what becomes of apps, besides the log.
+pub trait Chronicle: fmt::Debug + Send + Sync {
+    /// An app has stopped: its cleanup hooks have run.
+    fn stopped(&self, app: &AppName, report: StopReport);
 }
 
 /// The actor's state.

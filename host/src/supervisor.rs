@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 mod backoff;
 mod calls;
+mod cgroups;
 mod crew;
 mod hand;
 mod keeper;
@@ -34,12 +35,14 @@ use crate::{
     channel::{Begin, BeginApp, Ready},
     config::{Config, GroupOptions},
     id::{AppName, ArtifactPath, GroupName},
+    process::cgroup::Area,
     reload::{CrewWanted, LaunchError, Launched, Launcher, Member, Said},
     state::StateStore,
 };
 use crew::{Crew, Plan};
 use keeper::Keeper;
 
+pub use cgroups::{Cgroups, limits};
 pub use sizes::{Change, Sizes};
 pub use sockets::GroupSockets;
 
@@ -61,6 +64,7 @@ pub struct Supervisor {
     registry: watch::Receiver<Arc<str>>,
     store: Arc<StateStore>,
     sizes: Sizes,
+    cgroups: Cgroups,
     /// What groups listen on themselves.
     sockets: HashMap<GroupName, Arc<GroupSockets>>,
     /// Numbers crews.
@@ -70,8 +74,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// One that has started none. Sockets are made in the staging area; what apps wish goes to
     /// `wishes`, `registry` says in JSON what all apps have registered, `store` keeps the state of each
-    /// worker's, `sizes` says how many workers groups are to have, and `sockets` are those of groups
-    /// that listen themselves.
+    /// worker's, `sizes` says how many workers groups are to have, `cgroups` where these have control
+    /// groups, and `sockets` are those of groups that listen themselves.
     #[must_use]
     pub fn new(
         staging: Arc<StagingArea>,
@@ -79,6 +83,7 @@ impl Supervisor {
         registry: watch::Receiver<Arc<str>>,
         store: Arc<StateStore>,
         sizes: Sizes,
+        cgroups: Cgroups,
         sockets: HashMap<GroupName, Arc<GroupSockets>>,
     ) -> Self {
         Self {
@@ -87,6 +92,7 @@ impl Supervisor {
             registry,
             store,
             sizes,
+            cgroups,
             sockets,
             next: AtomicU64::new(1),
         }
@@ -102,6 +108,7 @@ impl Supervisor {
             begin: begin(config, group, &options, &members, &dir),
             dir,
             options,
+            cgroups: None,
             keeper: Keeper::new(Arc::clone(&self.store)),
             alone: is_any_alone(config, &members),
             members,
@@ -152,13 +159,15 @@ impl Launcher for Supervisor {
             in_place_of,
             asks,
         } = wanted;
-        let plan = self.plan(config, group, members);
+        let mut plan = self.plan(config, group, members);
+        let cgroups = self.cgroups.clone();
         async move {
             let paths: HashMap<String, ArtifactPath> = plan
                 .members
                 .iter()
                 .map(|member| (member.name.to_string(), member.path.clone()))
                 .collect();
+            plan.cgroups = cgroups_of(cgroups, &plan).await?;
             let (crew, ready) = if in_place_of.is_empty() {
                 Crew::start(plan, &asks).await?
             } else {
@@ -171,6 +180,20 @@ impl Launcher for Supervisor {
         }
         .boxed()
     }
+}
+
+/// Where its workers have control groups.
+async fn cgroups_of(cgroups: Cgroups, plan: &Plan) -> Result<Option<Arc<Area>>, LaunchError> {
+    let (group, options) = (plan.group.clone(), plan.options.clone());
+    let found = tokio::task::spawn_blocking(move || cgroups.of(&group, &options)).await;
+    let failed = |reason: String, remedy: &str| LaunchError {
+        app: None,
+        reason: format!("its workers cannot have control groups: {reason}"),
+        remedy: remedy.to_owned(),
+    };
+    found
+        .map_err(|error| failed(error.to_string(), "set `cgroup` of the group to \"off\""))?
+        .map_err(|error| failed(error.to_string(), error.remedy()))
 }
 
 /// What apps said in the first worker, and how long their setup took in the slowest.

@@ -206,7 +206,11 @@ impl Worker {
             store: Arc::new(store),
             restart,
             launcher: None,
-            superior: Some(Superior { post, reload }),
+            superior: Some(Superior {
+                post,
+                reload,
+                chronicle: Arc::new(upstream.clone()),
+            }),
         });
         if let Ok(entries) = serde_json::from_str(&registry) {
             reloader.registry().mirror(entries);

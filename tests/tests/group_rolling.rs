@@ -48,6 +48,7 @@ async fn workers_are_replaced_one_by_one_and_no_request_fails_or_sees_a_mixture(
     let site = Site::new();
     let host = rolling(&site, "3", &[]).await;
     let load = Load::start(&host, 8).await;
+    load.more_answers(20).await;
     for version in 2..=DEPLOYS + 1 {
         artifacts::probe(version).install(&site.library("probe"));
         host.serving(APP, version).await;
@@ -68,6 +69,7 @@ async fn requests_wait_while_the_only_worker_is_replaced() {
     let site = Site::new();
     let host = rolling(&site, "1", &[]).await;
     let load = Load::start(&host, 6).await;
+    load.more_answers(20).await;
     for version in 2..=6 {
         artifacts::probe(version).install(&site.library("probe"));
         host.serving(APP, version).await;

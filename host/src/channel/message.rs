@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Begin;
 use crate::{
     id::AppName,
-    loader::{Snapshot, StopReason},
+    loader::{Snapshot, StopReason, StopReport},
     reload::Said,
 };
 
@@ -131,6 +131,13 @@ pub enum Report {
         app: String,
         /// The state.
         state: Snapshot,
+    },
+    /// An app has stopped: its cleanup hooks have run.
+    AppStopped {
+        /// The app.
+        app: String,
+        /// How.
+        report: StopReport,
     },
     /// Each HTTP thread has turned since the order.
     Turned {

@@ -11,7 +11,7 @@ use super::{client::Target, output::print};
 use crate::{
     config::ByteSize,
     exit_code::ExitCode,
-    reload::{AppStatus, FootprintStatus, RetiringStatus, ServingStatus, Status},
+    reload::{AppStatus, RetiringStatus, ServingStatus, Status, WorkerStatus},
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -123,16 +123,19 @@ fn put_app(out: &mut String, app: &AppStatus) {
 
 fn put_serving(out: &mut String, name: &str, app: &AppStatus, serving: &ServingStatus) {
     let limit = serving.memory_limit;
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {}", ByteSize(limit)));
+    let footprint = serving.footprint.as_ref().map(|it| {
+        let (memory, threads) = (ByteSize(it.memory), it.threads.len());
+        format!("  {memory}{limit}  {threads} threads")
+    });
     let _ = writeln!(
         out,
-        "\n{name}  at {}  generation {}  {} in flight  {}{}  {} threads  for {}  digest {:.12}\n  \
+        "\n{name}  at {}  generation {}  {} in flight{}  for {}  digest {:.12}\n  \
          {}\n  {} requests, {} failed, {} panics",
         app.mount,
         serving.generation,
         serving.in_flight,
-        ByteSize(serving.footprint.memory),
-        limit.map_or_else(String::new, |limit| format!(" of {}", ByteSize(limit))),
-        serving.footprint.threads.len(),
+        footprint.unwrap_or_default(),
         humantime::format_duration(Duration::from_secs(serving.seconds)),
         serving.digest,
         app.path,
@@ -146,16 +149,25 @@ fn put_serving(out: &mut String, name: &str, app: &AppStatus, serving: &ServingS
     for worker in &app.workers {
         let _ = writeln!(
             out,
-            "  worker {}  pid {}  {} in flight  {} requests  for {}",
+            "  worker {}  pid {}  {} in flight  {} requests{}  for {}",
             worker.worker,
             worker.pid,
             worker.in_flight,
             worker.requests,
+            vitals(worker),
             humantime::format_duration(Duration::from_secs(worker.seconds)),
         );
     }
     if let Some(left) = serving.guarded {
         let _ = writeln!(out, "  watched for {left:.1} s more");
+    }
+}
+
+/// Nothing of a worker that is gone.
+fn vitals(worker: &WorkerStatus) -> String {
+    match (worker.memory, worker.threads) {
+        (Some(memory), Some(threads)) => format!("  {}  {threads} threads", ByteSize(memory)),
+        _ => String::new(),
     }
 }
 
@@ -166,17 +178,20 @@ fn put_retiring(out: &mut String, retiring: &RetiringStatus) {
         state,
         reason,
         in_flight,
-        footprint: FootprintStatus { memory, threads },
+        footprint,
     } = retiring;
+    let memory = footprint
+        .as_ref()
+        .map(|it| format!(", {}", ByteSize(it.memory)));
     let _ = writeln!(
         out,
-        "\n{app} generation {generation}: {state}, {in_flight} in flight, {}",
-        ByteSize(*memory)
+        "\n{app} generation {generation}: {state}, {in_flight} in flight{}",
+        memory.unwrap_or_default(),
     );
     if let Some(reason) = reason {
         let _ = writeln!(out, "  reason: {reason}");
     }
-    for thread in threads {
+    for thread in footprint.iter().flat_map(|it| &it.threads) {
         let _ = writeln!(out, "  thread {} ({})", thread.name, thread.id);
     }
 }

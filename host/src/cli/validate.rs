@@ -15,6 +15,7 @@ use crate::{
     config::{AppOptions, Config, Mount, Source, SourceKind, nearest},
     exit_code::ExitCode,
     id::{AppName, ArtifactPath},
+    supervisor,
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -210,6 +211,14 @@ impl Findings {
                     what,
                     &format!("set `group = \"{name}\"` for an app, or remove it"),
                 );
+            }
+            match supervisor::limits(options) {
+                Ok(Some(limits)) => self.line(&format!("  from here: {limits}")),
+                Ok(None) => {}
+                Err(error) => self.warn(
+                    &format!("cgroup = \"{}\": {error}", options.cgroup),
+                    error.remedy(),
+                ),
             }
             if let Err(error) = options.permitted() {
                 self.warn(&error.to_string(), error.remedy());

@@ -136,7 +136,7 @@ fn other_group_options(old: &GroupOptions, new: &GroupOptions) -> Vec<&'static s
         graceful_timeout "graceful-timeout", shutdown_timeout "shutdown-timeout",
         queue_timeout "queue-timeout", connect_timeout "connect-timeout", backlog "backlog",
         queue "queue", hang_timeout "hang-timeout", memory_limit "memory-limit",
-        cpu_time_limit "cpu-time-limit", user "user", group "group",
+        cpu_time_limit "cpu-time-limit", cgroup "cgroup", user "user", group "group",
         supplementary_groups "supplementary-groups", umask "umask", home "home",
         display_name "display-name", environment "environment", no_new_privs "no-new-privs",
         nice "nice", listen "listen",

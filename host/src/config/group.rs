@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 
-use super::{Identity, IdentityError, ListenAddress, NotPermitted, SystemGroup, SystemUser};
+use super::{
+    CgroupPlace, Identity, IdentityError, ListenAddress, NotPermitted, SystemGroup, SystemUser,
+};
 use crate::id::GroupName;
 
 mod set;
@@ -62,6 +64,9 @@ pub struct GroupOptions {
     /// How much of processors' time a worker may use before it is replaced; zero: any amount. The
     /// system counts whole seconds: a part of one is rounded up.
     pub cpu_time_limit: Duration,
+    /// Where each worker has a control group, which limits memory to `memory_limit` for all that the
+    /// worker starts, too, and ends with the worker.
+    pub cgroup: CgroupPlace,
     /// Who the workers run as; `None`: the host's user.
     pub user: Option<SystemUser>,
     /// Their group; `None`: that of `user`, or else the host's.
@@ -103,6 +108,7 @@ impl Default for GroupOptions {
             hang_timeout: Duration::from_secs(300),
             memory_limit: 0,
             cpu_time_limit: Duration::ZERO,
+            cgroup: CgroupPlace::Auto,
             user: None,
             group: None,
             supplementary_groups: None,

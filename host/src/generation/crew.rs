@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Tally;
 use crate::{
     id::AppName,
-    loader::{Snapshot, StopReason},
+    loader::{Snapshot, StopReason, StopReport},
     workers::Set,
 };
 
@@ -31,8 +31,8 @@ pub trait Crew: fmt::Debug + Send + Sync {
 
     /// Nothing of an app is under way any more: it is stopped in each worker, and the workers end
     /// with the last of their apps. Resolves when that is so, at the latest when their time for it
-    /// is over and they have been killed.
-    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()>;
+    /// is over and they have been killed; with what they said of it, if they have ended.
+    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, Option<Stops>>;
 
     /// How many workers it is to have; their numbers begin with 0.
     fn size(&self) -> u32;
@@ -81,6 +81,26 @@ pub trait Crew: fmt::Debug + Send + Sync {
     ///
     /// The error says what went wrong: the app's own words, or that the worker died.
     fn run_schedule(&self, app: &AppName, name: &str) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// How an app stopped in the workers of a crew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// How many workers have stopped it; those count that were replaced earlier.
+    pub workers: u32,
+    /// What they did together.
+    pub all: StopReport,
+}
+
+impl Stops {
+    /// Another worker has stopped it.
+    pub fn add(&mut self, one: StopReport) {
+        self.workers += 1;
+        self.all.hooks_done += one.hooks_done;
+        self.all.hooks_failed += one.hooks_failed;
+        self.all.threads_left += one.threads_left;
+        self.all.panicked |= one.panicked;
+    }
 }
 
 /// One app's part in what a crew has loaded.

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Chronicle,
     pause::{self, Bounds},
     retiring::{Phase, Retiring},
     thread::{self, ms},
 };
 use crate::{
-    generation::{Body, Draining, Live},
+    generation::{Body, Draining, Live, Stops},
     loader::{Quarantine, Running, Snapshot, StopReason, StopReport, Stopped},
     process::{Ending, HostThreads, OpenedBy},
     state::StateStore,
@@ -52,6 +53,8 @@ pub(super) struct Plan {
     pub(super) opened: Option<OpenedBy>,
     /// Where private copies are: not the app's.
     pub(super) staging: PathBuf,
+    /// Who is told how it has stopped; `None`: the log only.
+    pub(super) chronicle: Option<Arc<dyn Chronicle>>,
     /// The host ends: what cannot be unloaded by then is left to the process's end.
     pub(super) ending: CancellationToken,
 }
@@ -110,15 +113,10 @@ pub(super) async fn run_idle(
     let running = match body {
         Body::Here(running) => *running,
         Body::Workers(seat) => {
-            seat.crew.leave(&seat.app, plan.reason).await;
+            let stops = seat.crew.leave(&seat.app, plan.reason).await;
             plan.retiring.left.cancel();
             told();
-            tell(
-                plan,
-                Outcome::Unloaded,
-                StopReport::default(),
-                StdInstant::now(),
-            );
+            tell_of_workers(plan, stops);
             return Outcome::Unloaded;
         }
     };
@@ -135,6 +133,9 @@ pub(super) async fn run_idle(
     match stop(plan, running).await {
         Ok((stopped, report)) => {
             told();
+            if let Some(chronicle) = &plan.chronicle {
+                chronicle.stopped(&plan.retiring.app, report);
+            }
             let outcome = unload(plan, stopped).await;
             tell(plan, outcome, report, began);
             tell_of_descriptors(plan, ending);
@@ -178,6 +179,23 @@ fn tell(plan: &Plan, outcome: Outcome, report: StopReport, began: StdInstant) {
         panicked,
         unload_ms = ms(began),
         "{outcome}",
+    );
+}
+
+/// Says what the workers did that had it, if they have ended. Else they say it when they have.
+fn tell_of_workers(plan: &Plan, stops: Option<Stops>) {
+    let (app, generation) = (plan.retiring.app.as_str(), plan.retiring.generation.get());
+    tracing::info!(
+        event = "retired",
+        app,
+        generation,
+        outcome = "unloaded",
+        stop = plan.reason.to_string(),
+        workers = stops.map(|it| it.workers),
+        hooks_done = stops.map(|it| it.all.hooks_done),
+        hooks_failed = stops.map(|it| it.all.hooks_failed),
+        panicked = stops.map(|it| it.all.panicked),
+        "given up in its workers",
     );
 }
 

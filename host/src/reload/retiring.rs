@@ -230,6 +230,7 @@ impl Reloader {
             host_threads: Arc::clone(&self.host_threads),
             opened,
             staging: self.staging.path().to_owned(),
+            chronicle: self.superior.as_ref().map(|it| Arc::clone(&it.chronicle)),
             ending: self.all_end.clone(),
         }
     }

@@ -104,6 +104,11 @@ pub struct WorkerStatus {
     pub in_flight: usize,
     /// Requests that it was given, of all apps of the group.
     pub requests: u64,
+    /// Bytes of it that are in memory, of all apps of the group and of the worker itself; `null`:
+    /// it is gone.
+    pub memory: Option<u64>,
+    /// Its threads, of all apps of the group and of the worker itself; `null`: it is gone.
+    pub threads: Option<u32>,
 }
 
 impl WorkerStatus {
@@ -113,12 +118,17 @@ impl WorkerStatus {
         let workers = seat.map_or_else(Vec::new, |seat| seat.crew.set().workers());
         workers
             .iter()
-            .map(|worker| Self {
-                worker: worker.number,
-                pid: worker.pid,
-                seconds: worker.since.elapsed().as_secs(),
-                in_flight: worker.in_flight() + worker.own().1,
-                requests: worker.taken() + worker.own().0,
+            .map(|worker| {
+                let vitals = process::vitals(worker.pid);
+                Self {
+                    worker: worker.number,
+                    pid: worker.pid,
+                    seconds: worker.since.elapsed().as_secs(),
+                    in_flight: worker.in_flight() + worker.own().1,
+                    requests: worker.taken() + worker.own().0,
+                    memory: vitals.map(|it| it.memory),
+                    threads: vitals.map(|it| it.threads),
+                }
             })
             .collect()
     }
@@ -144,9 +154,10 @@ pub struct ServingStatus {
     /// For how many seconds more it is watched, and rolled back if it does worse than the one
     /// before; `null`: it is not.
     pub guarded: Option<f64>,
-    /// What it has in the process.
+    /// What it has in the process; not there, if it is in workers: those have it together with all
+    /// apps of their group.
     #[serde(flatten)]
-    pub footprint: FootprintStatus,
+    pub footprint: Option<FootprintStatus>,
     /// Bytes of memory that it may have in use.
     pub memory_limit: Option<u64>,
 }
@@ -191,9 +202,9 @@ pub struct RetiringStatus {
     pub reason: Option<String>,
     /// Calls, bodies and tunnels under way.
     pub in_flight: usize,
-    /// What it still has in the process.
+    /// What it still has in the process; not there, if it is in workers.
     #[serde(flatten)]
-    pub footprint: FootprintStatus,
+    pub footprint: Option<FootprintStatus>,
 }
 
 /// What was loaded for an app.
@@ -233,14 +244,8 @@ pub struct AttemptStatus {
     pub probed_ms: f64,
 }
 
-impl From<Option<&Footprint>> for FootprintStatus {
-    fn from(footprint: Option<&Footprint>) -> Self {
-        let Some(footprint) = footprint else {
-            return Self {
-                memory: 0,
-                threads: Vec::new(),
-            };
-        };
+impl From<&Footprint> for FootprintStatus {
+    fn from(footprint: &Footprint) -> Self {
         let threads = footprint.threads().into_iter();
         Self {
             memory: footprint.memory(),
@@ -305,7 +310,7 @@ impl ServingStatus {
                 .as_ref()
                 .map(|guarded| guarded.left())
                 .map(|left: Duration| left.as_secs_f64()),
-            footprint: lease.footprint.as_ref().into(),
+            footprint: lease.footprint.as_ref().map(Into::into),
             memory_limit: options.most_memory(),
         })
     }
@@ -372,7 +377,7 @@ impl Reloader {
                 state: state.to_owned(),
                 reason,
                 in_flight: retiring.in_flight(),
-                footprint: retiring.footprint.as_ref().into(),
+                footprint: retiring.footprint.as_ref().map(Into::into),
             }
         });
         Status {

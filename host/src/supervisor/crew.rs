@@ -23,12 +23,14 @@ use super::{
     hand::{Asks, Hand},
     keeper::Keeper,
     muster::Muster,
+    sizes::CrewSize,
 };
 use crate::{
     channel::{Begin, Ready},
     config::GroupOptions,
     generation,
     id::{ArtifactPath, GroupName},
+    process::cgroup::Area,
     reload::{LaunchError, Member},
     workers::{Patience, Set},
 };
@@ -51,10 +53,12 @@ pub(super) struct Plan {
     pub(super) wishes: mpsc::UnboundedSender<Wish>,
     /// What all apps of the host have registered, as JSON.
     pub(super) registry: watch::Receiver<Arc<str>>,
+    /// Where each worker has a control group.
+    pub(super) cgroups: Option<Arc<Area>>,
     /// Keeps what its workers save.
     pub(super) keeper: Keeper,
     /// How many workers there are to be.
-    pub(super) size: watch::Receiver<u32>,
+    pub(super) size: CrewSize,
     /// No two workers with the same number are there at the same time: an app must not be there
     /// twice.
     pub(super) alone: bool,
@@ -90,7 +94,7 @@ impl Plan {
 
     /// How many workers it is to have.
     pub(super) fn size(&self) -> u32 {
-        *self.size.borrow()
+        self.size.now()
     }
 
     /// `None`: any time.
@@ -208,7 +212,7 @@ impl Crew {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (connect_timeout, request_timeout) =
             (plan.options.connect_timeout, plan.options.request_timeout);
-        let size = plan.size.clone();
+        let size = plan.size.wanted();
         let listens = plan.sockets.is_some();
         let gone = CancellationToken::new();
         let muster = Muster::new(plan, set.clone(), places, hands);

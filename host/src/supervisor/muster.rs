@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{
     channel::{Order, Report, Served},
+    generation::Stops,
     id::AppName,
     loader::StopReason,
     reload::{LaunchError, StateAsk},
@@ -74,8 +75,10 @@ pub(super) struct Muster {
     received: mpsc::UnboundedReceiver<Event>,
     /// Comes when no worker is to be started any more.
     over: CancellationToken,
-    /// Who waits until the last worker has ended.
-    waiting: Vec<oneshot::Sender<()>>,
+    /// Who waits until the last worker has ended, and of which app.
+    waiting: Vec<(AppName, oneshot::Sender<Option<Stops>>)>,
+    /// How apps have stopped so far, by their names.
+    stops: HashMap<String, Stops>,
     /// Who waits until the worker of that number has.
     vacating: Vec<(u32, oneshot::Sender<()>)>,
     entrances: Entrances,
@@ -144,7 +147,7 @@ enum Event {
     /// An app that was removed has saved its state.
     Saved {
         app: AppName,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Option<Stops>>,
     },
     /// A worker that is to hand over its state has ended its requests.
     Unheld {
@@ -185,6 +188,7 @@ impl Muster {
             received,
             over: CancellationToken::new(),
             waiting: Vec::new(),
+            stops: HashMap::new(),
             vacating: Vec::new(),
             entrances: Entrances::default(),
             counting: Counting::default(),
@@ -205,7 +209,7 @@ impl Muster {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut registry = self.plan.registry.clone();
         registry.mark_changed();
-        let mut size = self.plan.size.clone();
+        let mut size = self.plan.size.wanted();
         size.mark_changed();
         let set = self.set.clone();
         let mut looks = tokio::time::interval(wear::interval(&self.plan.options));
@@ -238,8 +242,11 @@ impl Muster {
         let (kept, all_kept) = oneshot::channel();
         self.keeper.tell(kept);
         let _ = all_kept.await;
-        for waiting in self.waiting {
-            let _ = waiting.send(());
+        for (app, waiting) in self.waiting {
+            let _ = waiting.send(self.stops.remove(app.as_str()));
+        }
+        for (app, stops) in &self.stops {
+            tell_of_stops(&self.plan, app, stops);
         }
     }
 
@@ -261,14 +268,14 @@ impl Muster {
             Command::Leave { app, reason, done } => {
                 self.apps.remove(&app);
                 if self.apps.is_empty() {
-                    self.waiting.push(done);
+                    self.waiting.push((app, done));
                     return self.stop(reason);
                 }
                 match reason {
                     StopReason::Removal => self.remove(app, done),
                     StopReason::Abandoned => self.leave(&app, done),
                     // Where the whole crew is given up, the last of its apps ends it.
-                    _ => drop(done.send(())),
+                    _ => drop(done.send(None)),
                 }
             }
             Command::RunSchedule { app, name, reply } => {
@@ -329,6 +336,9 @@ impl Muster {
                     let _ = self.plan.wishes.send(Wish::Restart(app));
                 }
             }
+            Report::AppStopped { app, report } => {
+                self.stops.entry(app).or_default().add(report);
+            }
             Report::Turned { turn } => {
                 if let Some(at) = self.place_of(serial)
                     && let Some(living) = &mut self.places[at].living
@@ -380,4 +390,18 @@ impl Muster {
             .iter()
             .position(|place| of(place) == Some(serial))
     }
+}
+
+/// What workers did with an app that had been given up before they ended.
+fn tell_of_stops(plan: &Plan, app: &str, Stops { workers, all }: &Stops) {
+    tracing::info!(
+        event = "stopped-in-workers",
+        group = plan.group.as_str(),
+        app,
+        workers,
+        hooks_done = all.hooks_done,
+        hooks_failed = all.hooks_failed,
+        panicked = all.panicked,
+        "{app} stopped in {workers} workers, which have ended",
+    );
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{GroupSockets, crew::Plan, log::Log};
 use crate::{
-    process::child::{Child, ChildSpec, Environment, Limits, Line, Sink},
+    process::child::{Cgroup, Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
     telemetry,
 };
@@ -66,6 +66,11 @@ pub(super) async fn spawn(
                 .map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
             core: None,
         },
+        cgroup: plan.cgroups.as_ref().map(|area| Cgroup {
+            directory: area.place(&format!("{}-{number}", plan.group)),
+            memory_max: Some(options.memory_limit)
+                .filter(|bytes| *bytes > 0 && area.limits_memory()),
+        }),
         // It removes what its supervisor has left, when it is told of the end; else it is killed by
         // nobody.
         parent_death: Some(Signal::TERM),

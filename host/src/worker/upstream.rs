@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channel::{Handed, LONGEST_STATE, Report, Sender},
     id::{AppName, ArtifactPath},
-    loader::Snapshot,
+    loader::{Snapshot, StopReport},
+    reload::Chronicle,
     state::Keeper,
 };
 
@@ -144,6 +145,13 @@ impl Keeper for Upstream {
                 tracing::error!(event = "state-not-saved", app, reason, "{reason}");
             }
         }
+    }
+}
+
+impl Chronicle for Upstream {
+    fn stopped(&self, app: &AppName, report: StopReport) {
+        let app = app.to_string();
+        self.report(Report::AppStopped { app, report });
     }
 }
 

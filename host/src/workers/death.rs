@@ -13,6 +13,8 @@ pub enum Death {
     Exited(i32),
     /// A signal ended it: its number.
     Killed(i32),
+    /// The kernel ended it for lack of memory, of its control group or one above.
+    OutOfMemory,
     /// The process may be there, and is of no use: why.
     Lost(String),
 }
@@ -22,7 +24,8 @@ impl From<child::Death> for Death {
         match death {
             child::Death::Exited(code) => Self::Exited(code),
             child::Death::Signalled { signal, .. } => Self::Killed(signal),
-            child::Death::OutOfMemory | child::Death::Unknown => Self::Lost(death.to_string()),
+            child::Death::OutOfMemory => Self::OutOfMemory,
+            child::Death::Unknown => Self::Lost(death.to_string()),
         }
     }
 }
@@ -35,6 +38,7 @@ impl fmt::Display for Death {
                 Ok(known) => write!(f, "was ended by signal {signal} ({known})"),
                 Err(_) => write!(f, "was ended by signal {signal}"),
             },
+            Self::OutOfMemory => child::Death::OutOfMemory.fmt(f),
             Self::Lost(why) => f.write_str(why),
         }
     }

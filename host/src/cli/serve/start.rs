@@ -31,7 +31,7 @@ use crate::{
     router::Router,
     server::{Heirloom, Listeners, Server},
     state::StateStore,
-    supervisor::{self, Sizes, Supervisor},
+    supervisor::{self, Cgroups, Sizes, Supervisor},
     telemetry,
     watcher::Watcher,
 };
@@ -69,6 +69,14 @@ pub(super) async fn start(
             .map_err(|error| cannot_start(&format!("group `{name}`: {error}"), error.remedy()))?;
     }
     no_app_names(config);
+    let cgroups = Cgroups::default();
+    for (name, group) in &config.groups {
+        // Before a worker is there that would have to go elsewhere, too.
+        cgroups.of(name, group).map_err(|error| {
+            let reason = format!("group `{name}` (cgroup = \"{}\"): {error}", group.cgroup);
+            cannot_start(&reason, error.remedy())
+        })?;
+    }
     // Bound before any plugin's code runs: a port that is taken is found out at once.
     let mut listeners = Listeners::bind(&own_sockets::all_addresses(config), estate.sockets)
         .map_err(|error| cannot_start(&error, error.remedy()))?;
@@ -107,6 +115,7 @@ pub(super) async fn start(
         registry,
         Arc::clone(&store),
         sizes,
+        cgroups,
         sockets,
     );
     let supervisor = Arc::new(supervisor) as Arc<dyn Launcher>;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::GroupOptions;
 use crate::{
     config::{
-        ListenAddress, OptionError, SystemGroup, SystemUser,
+        CgroupPlace, ListenAddress, OptionError, SystemGroup, SystemUser,
         option::read::{duration, number, size, some, text, truth, whole},
     },
     id::ArtifactPath,
@@ -32,6 +32,7 @@ pub const GROUP_KEYS: &[&str] = &[
     "hang-timeout",
     "memory-limit",
     "cpu-time-limit",
+    "cgroup",
     "user",
     "group",
     "supplementary-groups",
@@ -68,6 +69,7 @@ impl GroupOptions {
             "hang-timeout" => self.hang_timeout = duration(key, value)?,
             "memory-limit" => self.memory_limit = size(key, value)?,
             "cpu-time-limit" => self.cpu_time_limit = duration(key, value)?,
+            "cgroup" => self.cgroup = CgroupPlace::read(key, value)?,
             "user" => self.user = user(key, value)?,
             "group" => self.group = system_group(key, value)?,
             "supplementary-groups" => self.supplementary_groups = Some(groups(key, value)?),

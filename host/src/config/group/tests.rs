@@ -23,6 +23,7 @@ fn every_key_sets_a_field_of_its_own() {
         "user" | "group" => json!("0"),
         key if key.ends_with("-timeout") || key.ends_with("-interval") => json!("77s"),
         "cpu-time-limit" => json!("77s"),
+        "cgroup" => json!("off"),
         "memory-limit" => json!("77M"),
         _ => json!(7),
     };
@@ -51,6 +52,13 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(set("user", &json!(0)).unwrap(), by_text);
     let options = set("supplementary-groups", &json!([])).unwrap();
     assert_eq!(options.supplementary_groups, Some(Vec::new()));
+    let options = set("cgroup", &json!("/sys/fs/cgroup/replug")).unwrap();
+    let below = CgroupPlace::Below("/sys/fs/cgroup/replug".into());
+    assert_eq!(options.cgroup, below);
+    for wrong in [json!("on"), json!("replug"), json!(""), json!(true)] {
+        let error = set("cgroup", &wrong).unwrap_err().to_string();
+        assert!(error.contains("\"required\""), "{error}");
+    }
 }
 
 #[test]

@@ -13,9 +13,7 @@ use tokio::{
 };
 
 use super::spec::Cgroup;
-
-/// The file system of control groups, version 2 (`CGROUP2_SUPER_MAGIC`).
-const VERSION_2: u64 = 0x6367_7270;
+use crate::process::cgroup::{count, is_group, is_populated, read_again, says_populated};
 
 /// How long whatever was killed in a group may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -32,20 +30,23 @@ pub(super) struct Made {
 impl Made {
     /// Makes it, and limits it. The error says what cannot be done.
     pub(super) fn new(cgroup: &Cgroup) -> Result<Self, (String, io::Error)> {
+        let shown = cgroup.directory.display();
+        let failed = |error| (format!("have its control group {shown}"), error);
+        let parent = cgroup.directory.parent().unwrap_or(Path::new("/"));
+        if !is_group(parent).map_err(failed)? {
+            let error = io::Error::other("not below a mounted cgroup of version 2");
+            return Err(failed(error));
+        }
+        Self::make(cgroup)
+    }
+
+    fn make(cgroup: &Cgroup) -> Result<Self, (String, io::Error)> {
         let Cgroup {
             directory,
             memory_max,
         } = cgroup;
         let shown = directory.display();
         let failed = |what: &str, error| (format!("{what} its control group {shown}"), error);
-        let parent = directory.parent().unwrap_or(Path::new("/"));
-        let system = rustix::fs::statfs(parent)
-            .map_err(|error| failed("have", io::Error::from(error)))?
-            .f_type;
-        if u64::try_from(system).ok() != Some(VERSION_2) {
-            let error = io::Error::other("not below a mounted cgroup of version 2");
-            return Err(failed("have", error));
-        }
         match fs::create_dir(directory) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -70,6 +71,9 @@ impl Made {
                 let (action, error) = failed(&what, error);
                 (format!("{action}{}", remedy(&error)), error)
             })?;
+            // The whole of it, or something of the child's goes on without the rest. It is not
+            // there on a kernel before 4.19.
+            let _ = fs::write(directory.join("memory.oom.group"), "1");
         }
         let list = File::options()
             .write(true)
@@ -141,34 +145,10 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn is_populated(directory: &Path) -> io::Result<bool> {
-    Ok(says_populated(&fs::read_to_string(
-        directory.join("cgroup.events"),
-    )?))
-}
-
-/// The kernel wakes who waits for a change since the file was last read by them.
-fn read_again(file: &File) -> io::Result<String> {
-    let mut text = [0; 256];
-    let count = rustix::io::pread(file, &mut text, 0)?;
-    Ok(String::from_utf8_lossy(&text[..count]).into_owned())
-}
-
-fn says_populated(events: &str) -> bool {
-    count(events, "populated") > 0
-}
-
 /// 0 where memory is not controlled.
 fn kills_for_memory(directory: &Path) -> u64 {
     let events = fs::read_to_string(directory.join("memory.events"));
     events.map_or(0, |events| count(&events, "oom_kill"))
-}
-
-/// The number behind a name, in a file of such pairs.
-fn count(events: &str, name: &str) -> u64 {
-    let mut pairs = events.lines().filter_map(|line| line.split_once(' '));
-    let found = pairs.find(|(key, _)| *key == name);
-    found.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -176,12 +156,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kills_for_memory_are_told_from_other_events() {
-        let events = "low 0\nhigh 0\nmax 31\noom 4\noom_kill 2\noom_group_kill 1\n";
-        assert_eq!(count(events, "oom_kill"), 2);
-        assert_eq!(count(events, "oom"), 4);
-        assert_eq!(count("", "oom_kill"), 0);
-        assert_eq!(count("oom_kill many\n", "oom_kill"), 0);
+    fn memory_is_limited_for_all_in_a_group_and_kills_are_counted_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name| dir.path().join(name);
+        fs::write(file("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
+        fs::write(file("cgroup.procs"), "").unwrap();
+        fs::write(file("memory.events"), "oom 3\noom_kill 2\n").unwrap();
+        let made = Made::make(&Cgroup {
+            directory: dir.path().to_owned(),
+            memory_max: Some(64 << 20),
+        })
+        .unwrap();
+        let read = |name| fs::read_to_string(file(name)).unwrap();
+        assert_eq!(read("memory.max"), "67108864");
+        assert_eq!(read("memory.oom.group"), "1");
+        assert!(!made.ran_out());
+        fs::write(file("memory.events"), "oom 4\noom_kill 3\n").unwrap();
+        assert!(made.ran_out());
     }
 
     #[test]

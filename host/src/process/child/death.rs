@@ -17,7 +17,7 @@ pub enum Death {
         /// Whether there is a core dump.
         core: bool,
     },
-    /// The kernel killed it, since its control group used all of its memory.
+    /// The kernel's OOM killer ended it, for the memory that its control group used or another above.
     OutOfMemory,
     /// Something else in this process has taken its status: a library that waits for any child,
     /// or has this process ignore SIGCHLD. Or nothing watches it any more, since the runtime that
@@ -50,7 +50,9 @@ impl fmt::Display for Death {
                 }
                 f.write_str(if core { " (core dumped)" } else { "" })
             }
-            Self::OutOfMemory => f.write_str("was killed for using more memory than it may"),
+            Self::OutOfMemory => {
+                f.write_str("was killed by the kernel for lack of memory (oom_kill)")
+            }
             Self::Unknown => f.write_str("is gone, and how is not known"),
         }
     }

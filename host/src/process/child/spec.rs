@@ -130,7 +130,8 @@ pub struct Cgroup {
     /// to write to. When the child has died, whatever it has left running in there is killed, and
     /// the directory is removed.
     pub directory: PathBuf,
-    /// How many bytes of memory all in there may use, swap not counted (`memory.max`). When the
-    /// kernel kills the child for that, its death is [`OutOfMemory`](super::Death::OutOfMemory).
+    /// How many bytes of memory all in there may use, swap not counted (`memory.max`). What goes
+    /// beyond has all in there killed (`memory.oom.group`), and the child's death is
+    /// [`OutOfMemory`](super::Death::OutOfMemory).
     pub memory_max: Option<u64>,
 }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::Crew;
 use crate::{
-    generation::{self, States, Tally},
+    generation::{self, States, Stops, Tally},
     id::AppName,
     loader::StopReason,
     supervisor::muster::AllHanded,
@@ -30,7 +30,7 @@ pub(in crate::supervisor) enum Command {
     Leave {
         app: AppName,
         reason: StopReason,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Option<Stops>>,
     },
     RunSchedule {
         app: AppName,
@@ -88,13 +88,13 @@ impl generation::Crew for Crew {
         let _ = self.commands.send(Command::Announce { app, reason });
     }
 
-    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, ()> {
+    fn leave(&self, app: &AppName, reason: StopReason) -> BoxFuture<'static, Option<Stops>> {
         let (done, left) = oneshot::channel();
         let app = app.clone();
         let _ = self.commands.send(Command::Leave { app, reason, done });
         async move {
             // An end of the other side is one, too.
-            let _ = left.await;
+            left.await.ok().flatten()
         }
         .boxed()
     }

@@ -13,6 +13,7 @@ const LAST_MOMENT_MS: u64 = 1_000;
 impl Muster {
     pub(super) fn stop(&mut self, reason: StopReason) {
         self.over.cancel();
+        self.plan.size.give_up();
         self.put_off.clear();
         self.set.shut("it is being replaced");
         let stop = self.stop_order(reason);

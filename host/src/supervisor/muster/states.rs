@@ -12,6 +12,7 @@ use tokio::{
 use super::{Event, Living, Muster};
 use crate::{
     channel::{Order, Report},
+    generation::Stops,
     id::AppName,
     loader::Snapshot,
     reload::StateAsk,
@@ -67,7 +68,7 @@ impl Muster {
     }
 
     /// An app that was removed leaves its state first: it may be put back at any time.
-    pub(super) fn remove(&mut self, app: AppName, done: oneshot::Sender<()>) {
+    pub(super) fn remove(&mut self, app: AppName, done: oneshot::Sender<Option<Stops>>) {
         let (reply, saved) = oneshot::channel();
         self.save_all(&app, self.drain_ms(), reply);
         let (events, keeper) = (self.events.clone(), self.keeper.clone());
@@ -82,10 +83,10 @@ impl Muster {
     }
 
     /// An app is taken out of each worker.
-    pub(super) fn leave(&self, app: &AppName, done: oneshot::Sender<()>) {
+    pub(super) fn leave(&self, app: &AppName, done: oneshot::Sender<Option<Stops>>) {
         let app = app.to_string();
         self.tell_all(&Order::Leave { app });
-        let _ = done.send(());
+        let _ = done.send(None);
     }
 
     /// The worker that is being started wants what the one before it has.
