@@ -39,6 +39,7 @@ mod clocks;
 mod contained;
 mod descriptors;
 mod destructors;
+mod ending;
 mod environment;
 mod exits;
 mod heap;
@@ -58,6 +59,7 @@ mod unread;
 mod vitals;
 
 pub use descriptors::{Before, Ending, OpenedBy};
+pub use ending::is_ending;
 pub(crate) use heap::Heap;
 pub use heap::{Usage, count_alone};
 pub use host_threads::{Errand, Errands, HostThreads};

@@ -22,6 +22,9 @@
 //! long as nothing has come from the worker, since what answers to that is written behind the head. What was taken
 //! of the client's body by then is kept as long as it is small (`upload`).
 //!
+//! That a worker has died becomes known a little later than that its connections have ended. The
+//! system is asked whether it is dying ([`Worker::fate`]): if so, the news is waited for.
+//!
 //! Once a response has begun, what breaks is an error of its body, so that the client's connection
 //! or stream is cut: it never looks whole.
 
@@ -29,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 mod body;
 mod connection;
@@ -44,7 +47,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use body::{BodyError, ProxiedBody};
+pub use body::{BodyError, BodyFailure, ProxiedBody};
 pub use error::{Broken, Failure, ProxyError};
 pub use forwarded::{FORWARDED, Forwarded, ForwardedError};
 pub use tunnel::{Tunnel, wants_upgrade};
@@ -53,10 +56,6 @@ use crate::workers::{About, Held, Set, Tried, Worker};
 use connection::{Connection, Lost, Protocol};
 use pool::{Leased, Pool};
 use upload::Upload;
-
-/// How long a request whose connection broke waits for news of the worker's death, which comes on
-/// another way, before it says that only the connection broke.
-const VERDICT: Duration = Duration::from_millis(500);
 
 /// Limits for one request. Each holds by itself; zero means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,10 +263,11 @@ impl Exchange {
 /// What to say of a request that was lost with its connection: that the worker died, if it did.
 async fn verdict(held: &Held, error: ProxyError) -> Failure {
     let worker: &Arc<Worker> = held.worker();
-    if matches!(error, ProxyError::Broken(_)) {
-        let _ = timeout(VERDICT, worker.gone().cancelled()).await;
-    }
-    let error = match worker.death() {
+    let death = match &error {
+        ProxyError::Broken(_) => worker.fate().await,
+        _ => worker.death(),
+    };
+    let error = match death {
         Some(death) => ProxyError::Died(death.clone()),
         None => error,
     };

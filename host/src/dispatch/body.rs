@@ -154,11 +154,11 @@ fn log_failure(of: &Generation, mark: Mark, error: &BodyError) {
 }
 
 /// A worker's body that broke; the connection is cut, too.
-fn log_broken(of: &Generation, mark: Mark, error: &proxy::BodyError) {
+fn log_broken(of: &Generation, mark: Mark, failure: &proxy::BodyFailure) {
     let request = mark.id;
     let (app, generation) = (of.app.as_str(), of.id.get());
-    if matches!(error, proxy::BodyError::Client) {
-        tracing::debug!(app, generation, request, "{error}");
+    if matches!(failure.error, proxy::BodyError::Client) {
+        tracing::debug!(app, generation, request, "{failure}");
         return;
     }
     mark.tally(of).failure();
@@ -167,7 +167,10 @@ fn log_broken(of: &Generation, mark: Mark, error: &proxy::BodyError) {
         app,
         generation,
         request,
-        "a response was cut: {error}",
+        worker = failure.worker.number,
+        pid = failure.worker.pid,
+        code = failure.error.code(),
+        "a response was cut: {failure}",
     );
 }
 
@@ -183,8 +186,18 @@ impl Drop for AppBody {
 impl AppBody {
     /// It has taken longer than it may.
     pub(super) fn log_timed_out(&self) {
+        let (of, request) = (self.source.generation(), self.mark.id);
         let error = proxy::BodyError::RequestTimeout;
-        log_broken(self.source.generation(), self.mark, &error);
+        let (app, generation, code) = (of.app.as_str(), of.id.get(), error.code());
+        self.mark.tally(of).failure();
+        tracing::error!(
+            event = "body-broken",
+            app,
+            generation,
+            request,
+            code,
+            "a response was cut: {error}",
+        );
     }
 
     pub(super) fn poll_frame(

@@ -13,11 +13,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{VERDICT, pool::Leased, upload::Upload};
-use crate::workers::{Death, Held};
+use super::{pool::Leased, upload::Upload};
+use crate::workers::{Death, Held, Worker};
 
 /// A worker's response body. The worker holds the request until it has ended, or is dropped, or the
 /// request's time is over; then what was not read is given up.
@@ -28,6 +28,16 @@ pub struct ProxiedBody {
     deadline: Option<Instant>,
     /// Ends it in time even when the client does not read, and nobody asks for more.
     guard: Option<AbortOnDropHandle<()>>,
+}
+
+/// A response's body that broke off, and whose it was.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {} (pid {}): {error}", worker.number, worker.pid)]
+pub struct BodyFailure {
+    /// Why.
+    pub error: BodyError,
+    /// The worker that was asked.
+    pub worker: Arc<Worker>,
 }
 
 /// Why a response's body broke off.
@@ -47,13 +57,32 @@ pub enum BodyError {
     Client,
 }
 
+impl BodyError {
+    /// A short name for logs and metrics, as [`super::ProxyError::code`].
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Died(_) => "worker-died",
+            Self::Broken(_) => "worker-broke",
+            Self::RequestTimeout => "request-timeout",
+            Self::Client => "client-broke",
+        }
+    }
+}
+
 enum State {
     Open(Box<Open>),
     /// It broke: until it is known why.
-    Broken(Pin<Box<dyn Future<Output = BodyError>>>),
+    Broken(Box<Broken>),
     /// It has been given up, and the reader is not told yet.
-    Over(BodyError),
+    Over(BodyFailure),
     Ended,
+}
+
+struct Broken {
+    why: Pin<Box<dyn Future<Output = BodyFailure>>>,
+    worker: Arc<Worker>,
+    waker: Option<Waker>,
 }
 
 struct Open {
@@ -125,10 +154,14 @@ impl ProxiedBody {
         let guard = async move {
             sleep_until(deadline).await;
             let Some(state) = state.upgrade() else { return };
-            let over = State::Over(BodyError::RequestTimeout);
-            if let State::Open(mut open) = state.replace(over)
-                && let Some(waker) = open.waker.take()
-            {
+            let (worker, waker) = match state.replace(State::Ended) {
+                State::Open(open) => (Arc::clone(open.held.worker()), open.waker),
+                State::Broken(broken) => (broken.worker, broken.waker),
+                known @ (State::Over(_) | State::Ended) => return drop(state.replace(known)),
+            };
+            let error = BodyError::RequestTimeout;
+            state.replace(State::Over(BodyFailure { error, worker }));
+            if let Some(waker) = waker {
                 waker.wake();
             }
         };
@@ -147,24 +180,31 @@ impl Open {
 
     /// Finds out why it broke. The worker holds the request until then, so that it is among those
     /// that are named when it has died.
-    fn why(self, error: Option<hyper::Error>) -> impl Future<Output = BodyError> {
+    fn why(self, error: Option<hyper::Error>) -> Broken {
         let Self { held, upload, .. } = self;
-        async move {
-            if upload.has_failed() {
-                return BodyError::Client;
-            }
+        let worker = Arc::clone(held.worker());
+        let why = async move {
             let worker = Arc::clone(held.worker());
-            let _ = timeout(VERDICT, worker.gone().cancelled()).await;
-            match worker.death() {
-                Some(death) => BodyError::Died(death.clone()),
-                None => BodyError::Broken(error),
-            }
+            let error = if upload.has_failed() {
+                BodyError::Client
+            } else {
+                match worker.fate().await {
+                    Some(death) => BodyError::Died(death.clone()),
+                    None => BodyError::Broken(error),
+                }
+            };
+            BodyFailure { error, worker }
+        };
+        Broken {
+            why: Box::pin(why),
+            worker,
+            waker: None,
         }
     }
 }
 
 impl State {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         if let Self::Open(open) = self {
             let error = match Pin::new(&mut open.incoming).poll_frame(cx) {
                 Poll::Pending => {
@@ -192,14 +232,15 @@ impl State {
                 }
             };
             if let Self::Open(open) = std::mem::replace(self, Self::Ended) {
-                *self = Self::Broken(Box::pin((*open).why(error)));
+                *self = Self::Broken(Box::new(open.why(error)));
             }
         }
         let error = match std::mem::replace(self, Self::Ended) {
-            Self::Broken(mut why) => match why.as_mut().poll(cx) {
+            Self::Broken(mut broken) => match broken.why.as_mut().poll(cx) {
                 Poll::Ready(error) => error,
                 Poll::Pending => {
-                    *self = Self::Broken(why);
+                    broken.waker = Some(cx.waker().clone());
+                    *self = Self::Broken(broken);
                     return Poll::Pending;
                 }
             },
@@ -212,14 +253,15 @@ impl State {
 
 impl Body for ProxiedBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = BodyFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         let polled = self.state.borrow_mut().poll(cx);
-        if self.deadline.is_some() && matches!(&*self.state.borrow(), State::Open(_)) {
+        let is_under_way = |state: &State| matches!(state, State::Open(_) | State::Broken(_));
+        if self.deadline.is_some() && is_under_way(&self.state.borrow()) {
             self.guard();
         }
         Poll::Ready(ready!(polled))

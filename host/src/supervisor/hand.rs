@@ -3,6 +3,7 @@
 use std::{
     io,
     ops::Deref,
+    os::fd::AsFd as _,
     os::unix::net::{UnixListener, UnixStream as StdUnixStream},
     path::Path,
     sync::Arc,
@@ -102,9 +103,10 @@ impl Hand {
         let answer = ready::begin(plan, number, end, &child, asks).await;
         let error = match answer {
             Ok(Ok((sender, receiver, Report::Ready(ready)))) => {
-                let pid = child.pid();
+                // Without it, less is known of how a request was lost.
+                let process = child.as_fd().try_clone_to_owned().ok();
                 let hand = Self {
-                    worker: Worker::new(number, pid, socket),
+                    worker: Worker::new(number, child.pid(), process, socket),
                     child: Owned::new(child),
                     log,
                     sender,

@@ -23,7 +23,7 @@ fn about(id: u64) -> About {
 }
 
 fn worker(number: u32) -> Arc<Worker> {
-    Worker::new(number, 1000 + number, "/nowhere".into())
+    Worker::new(number, 1000 + number, None, "/nowhere".into())
 }
 
 fn set(workers: &[&Arc<Worker>], queue: usize) -> Set {

@@ -2,20 +2,30 @@
 
 use std::{
     fmt,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     death::Death,
     held::{About, Books, Place},
 };
+use crate::process;
+
+/// How long the news of a worker's death may take where the system does not say whether it is
+/// dying.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// A worker process, from when it is ready on.
 pub struct Worker {
@@ -27,6 +37,8 @@ pub struct Worker {
     pub socket: PathBuf,
     /// When it was ready.
     pub since: Instant,
+    /// The process's descriptor (`pidfd`); `None`: it cannot be asked about.
+    process: Option<Arc<OwnedFd>>,
     serial: u64,
     /// How many requests it holds, with what else decides whether it gets another: see below.
     load: AtomicU64,
@@ -75,11 +87,16 @@ impl fmt::Debug for Worker {
 impl Worker {
     /// A worker that has just become ready.
     #[must_use]
-    pub fn new(number: u32, pid: u32, socket: PathBuf) -> Arc<Self> {
+    pub fn new(number: u32, pid: u32, process: Option<OwnedFd>, socket: PathBuf) -> Arc<Self> {
+        Self::of(number, pid, process.map(Arc::new), socket)
+    }
+
+    fn of(number: u32, pid: u32, process: Option<Arc<OwnedFd>>, socket: PathBuf) -> Arc<Self> {
         Arc::new(Self {
             number,
             pid,
             socket,
+            process,
             since: Instant::now(),
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             load: AtomicU64::new(0),
@@ -96,7 +113,8 @@ impl Worker {
     /// The same process once more: it takes requests again after [`Worker::drain`].
     #[must_use]
     pub fn again(&self) -> Arc<Self> {
-        let again = Self::new(self.number, self.pid, self.socket.clone());
+        let process = self.process.clone();
+        let again = Self::of(self.number, self.pid, process, self.socket.clone());
         let (taken, in_flight) = self.own();
         again.set_own(taken, in_flight);
         again
@@ -178,6 +196,20 @@ impl Worker {
     #[must_use]
     pub fn death(&self) -> Option<&Death> {
         self.death.get()
+    }
+
+    /// For who sees that a connection to it has ended: how it died, as soon as that is known, or
+    /// `None`, which comes at once: it lives.
+    pub async fn fate(&self) -> Option<&Death> {
+        let process = self.process.as_ref();
+        let is_ending = process.and_then(|process| process::is_ending(self.pid, process).ok());
+        match is_ending {
+            Some(false) => {}
+            // Whoever watches over it tells, as of each that dies.
+            Some(true) => self.gone.cancelled().await,
+            None => drop(timeout(NEWS, self.gone.cancelled()).await),
+        }
+        self.death()
     }
 
     /// Whether its process has ended.

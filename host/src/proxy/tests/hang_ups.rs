@@ -60,7 +60,10 @@ fn of_a_thousand_requests_none_is_lost_or_done_twice_by_workers_that_hang_up() {
                     }
                 });
             });
-            (Worker::new(number, 1000 + number, path), thread)
+            (
+                Worker::new(number, std::process::id(), this_process(), path),
+                thread,
+            )
         })
         .collect();
     let set = set(&[]);

@@ -104,10 +104,9 @@ fn check_death_before_an_answer(is_http2: bool) {
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
         assert_eq!(code(&response), "worker-died");
         let text = collect(response.into_body()).await.unwrap().0;
-        assert_eq!(
-            text,
-            "worker 1 (pid 1001): the worker was ended by signal 9 (SIGKILL)"
-        );
+        let pid = server.worker.pid;
+        let expected = format!("worker 1 (pid {pid}): the worker was ended by signal 9 (SIGKILL)");
+        assert_eq!(text, expected);
         assert_eq!(other.connections.get(), 0);
         drop(busy);
     });
@@ -311,7 +310,7 @@ fn a_request_that_was_never_accepted_goes_to_another_worker_when_its_worker_dies
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _listener = UnixListener::bind(&path).unwrap();
-        let dying = Worker::new(1, 1001, path);
+        let dying = Worker::new(1, 1001, None, path);
         let other = ok(2);
         let set = set(&[&other]);
         let busy = set.pick(&about()).unwrap();

@@ -1,7 +1,14 @@
 //! Workers and a front: real servers of hyper's, and real clients.
 
 use std::{
-    cell::Cell, convert::Infallible, future::Future, path::PathBuf, rc::Rc, sync::Arc,
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    future::Future,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +24,7 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use replug_plugin::BoxError;
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, DuplexStream},
@@ -30,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Answer, Failure, Forwarded, Limits, forward, hold};
 use crate::{
     loader::Peer,
+    process::is_ending,
     workers::{About, Patience, Set, Worker},
 };
 
@@ -85,7 +94,31 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
     }
 }
 
-/// A worker's server.
+/// The descriptor of the test's own process, which lives.
+pub(super) fn this_process() -> Option<OwnedFd> {
+    pidfd_open(getpid(), PidfdFlags::empty()).ok()
+}
+
+/// A process that does nothing until it is killed.
+struct Idle(Child);
+
+impl Idle {
+    fn start() -> (Self, OwnedFd) {
+        let mut command = Command::new("cat");
+        let child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        (Self(child), process)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A worker's server. It runs in the test's own process; the worker's lives as long as it does.
 pub(super) struct Server {
     pub(super) worker: Arc<Worker>,
     /// How many connections it has taken.
@@ -96,6 +129,7 @@ pub(super) struct Server {
     requests: Rc<Cell<usize>>,
     /// Ends it and its connections at once, as a process ends.
     kill: CancellationToken,
+    process: (RefCell<Idle>, OwnedFd),
     _folder: TempDir,
 }
 
@@ -159,8 +193,11 @@ impl Server {
             };
             killed.run_until_cancelled(accepting).await;
         });
+        let (process, descriptor) = Idle::start();
+        let given = descriptor.try_clone().unwrap();
         Self {
-            worker: Worker::new(number, 1000 + number, path),
+            worker: Worker::new(number, process.0.id(), Some(given), path),
+            process: (RefCell::new(process), descriptor),
             connections,
             open,
             requests: Rc::default(),
@@ -172,6 +209,9 @@ impl Server {
     /// As a process that is killed: the system closes what it has open. Who watches over it has not
     /// heard of it yet.
     pub(super) async fn kill(&self) {
+        let (process, descriptor) = &self.process;
+        process.borrow_mut().0.kill().unwrap();
+        until(|| is_ending(self.worker.pid, descriptor).unwrap()).await;
         self.kill.cancel();
         // Its socket's file stays, as that of a process would; its tasks end in their next turns.
         while UnixStream::connect(&self.worker.socket).await.is_ok() {
