@@ -1,7 +1,8 @@
 //! An app's failures are its own, and the log tells them.
 
 use http::StatusCode;
-use replug_tests::{Host, artifacts, client, host::Site, log::Event};
+use http_body_util::BodyExt as _;
+use replug_tests::{Host, artifacts, host::Site, in_time, log::Event};
 use serde_json::json;
 
 async fn probe(site: &Site) -> Host {
@@ -67,30 +68,57 @@ async fn a_panics_stack_is_logged_with_names() {
     assert_eq!(host.get("/").await, "version 1\n");
 }
 
-#[tokio::test]
-async fn a_panic_in_a_body_breaks_the_response_off_so_that_it_does_not_look_whole() {
-    let site = Site::new();
-    let host = probe(&site).await;
-    for path in ["/panic-in-body", "/error-in-body"] {
+/// A response whose body fails at once, and one whose body fails after a line: each is cut, and what
+/// came before is there.
+async fn cut(host: &Host) {
+    let ways = [
+        ("/panic-in-body", "version 1\n"),
+        ("/error-in-body", "version 1\n"),
+        ("/error-in-body?lines=0", ""),
+    ];
+    for (path, before) in ways {
         for mut connection in [host.connect().await, host.connect_http2().await] {
-            let request = connection
-                .request("GET", path)
-                .body(client::empty())
-                .unwrap();
-            // The head may have been sent by then, or not.
-            let whole = match connection.try_send(request).await {
-                Ok(response) => client::read(response).await,
-                Err(error) => Err(error),
+            let mut response = connection.open(path).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            let mut text = Vec::new();
+            let broke = loop {
+                match in_time("a frame", response.frame()).await {
+                    Some(Ok(frame)) => text.extend(frame.into_data().unwrap()),
+                    end => break end,
+                }
             };
-            assert!(whole.is_err(), "{path}: {whole:?}");
+            assert!(matches!(broke, Some(Err(_))), "{path}: {broke:?}");
+            assert_eq!(String::from_utf8_lossy(&text), before, "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_breaks_the_response_off_so_that_it_does_not_look_whole() {
+    let site = Site::new();
+    let host = probe(&site).await;
+    cut(&host).await;
     panicked(&host, "the probe panics in a body", "failures.rs:").await;
     let failed = host.event("body-failed").await;
     assert!(
         failed.text("message").contains("the probe fails in a body"),
         "{failed}"
     );
+    assert_eq!(host.get("/").await, "version 1\n");
+}
+
+#[tokio::test]
+async fn a_worker_s_body_that_fails_is_cut_in_the_same_way_and_the_worker_goes_on() {
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let host = site.serve_library("probe", &["--processes", "1"]).await;
+    cut(&host).await;
+    // The worker itself has logged why.
+    for nth in 1..=6 {
+        let broken = host.nth_event(nth, "body-broken").await;
+        assert_eq!(broken.text("code"), "worker-broke", "{broken}");
+    }
+    assert_eq!(host.log.all(|event| event.kind() == "worker-died"), []);
     assert_eq!(host.get("/").await, "version 1\n");
 }
 

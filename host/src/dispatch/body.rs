@@ -41,6 +41,8 @@ pub(super) struct AppBody {
     cut: CutWatch,
     mark: Mark,
     time: Time,
+    /// It has failed, and the connection is not told yet: see [`AppBody::poll`].
+    failed: Option<BoxError>,
 }
 
 /// An app's body with the lease that it came with, which is dropped last.
@@ -77,22 +79,27 @@ impl DispatchBody {
         Self(Inner::Own(body))
     }
 
-    pub(super) fn plugin(body: ResponseBody<Generation, Held>, mark: Mark) -> Self {
+    fn of(source: Source, mark: Mark) -> Self {
         Self(Inner::App(AppBody {
-            source: Source::Plugin(body),
+            source,
             cut: CutWatch::default(),
             mark,
             time: Time::default(),
+            failed: None,
         }))
     }
 
+    pub(super) fn plugin(body: ResponseBody<Generation, Held>, mark: Mark) -> Self {
+        Self::of(Source::Plugin(body), mark)
+    }
+
     pub(super) fn proxied(body: ProxiedBody, of: (Lease, Held), mark: Mark) -> Self {
-        Self(Inner::App(AppBody {
-            source: Source::Worker(body, of),
-            cut: CutWatch::default(),
-            mark,
-            time: Time::default(),
-        }))
+        Self::of(Source::Worker(body, of), mark)
+    }
+
+    pub(super) fn tunnel(body: Incoming, begun: Begun) -> Self {
+        let mark = begun.mark;
+        Self::of(Source::Tunnel(body, begun), mark)
     }
 
     /// The same, which is cut when its time is over.
@@ -112,16 +119,6 @@ impl DispatchBody {
         {
             self.0 = Inner::Timed(TimedBody::new(body, due, cx.waker()));
         }
-    }
-
-    pub(super) fn tunnel(body: Incoming, begun: Begun) -> Self {
-        let mark = begun.mark;
-        Self(Inner::App(AppBody {
-            source: Source::Tunnel(body, begun),
-            cut: CutWatch::default(),
-            mark,
-            time: Time::default(),
-        }))
     }
 }
 
@@ -200,10 +197,27 @@ impl AppBody {
         );
     }
 
-    pub(super) fn poll_frame(
+    /// The next frame. A failure comes one turn late: what hyper has not written by the time it is
+    /// told of one is thrown away, be it the head, and the client would see no response at all if
+    /// the body fails at once, and the beginning of one if it fails later.
+    pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // A body that is always ready, and a reader that never is, are cut here.
         if self.source.generation().cut().is_done() {
             return Poll::Ready(Some(Err(cut_error())));
@@ -237,6 +251,8 @@ impl AppBody {
 
     pub(super) fn is_end_stream(&self) -> bool {
         match &self.source {
+            // What comes is an error.
+            _ if self.failed.is_some() => false,
             Source::Plugin(body) => body.is_end(),
             Source::Worker(body, _) => body.is_end_stream(),
             Source::Tunnel(body, _) => body.is_end_stream(),
@@ -245,6 +261,7 @@ impl AppBody {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match &self.source {
+            _ if self.failed.is_some() => SizeHint::new(),
             Source::Plugin(body) => body.size_hint(),
             Source::Worker(body, _) => body.size_hint(),
             Source::Tunnel(body, _) => body.size_hint(),
@@ -262,7 +279,7 @@ impl Body for DispatchBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = match &mut self.0 {
             Inner::Own(body) => return Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Inner::App(body) => body.poll_frame(cx),
+            Inner::App(body) => body.poll(cx),
             Inner::Timed(body) => body.poll_frame(cx),
         };
         match &polled {

@@ -150,7 +150,7 @@ impl TimedBody {
         let mut state = self.state.borrow_mut();
         let polled = match &mut *state {
             Course::Open(body, waker) => {
-                let polled = body.poll_frame(cx);
+                let polled = body.poll(cx);
                 if polled.is_pending() {
                     waker
                         .get_or_insert_with(|| cx.waker().clone())
