@@ -1,21 +1,20 @@
 //! Sockets to listen on.
 
 use std::{
-    fs, io,
+    io,
     net::TcpListener,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::{
-            fs::FileTypeExt as _,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::UnixListener,
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
+
+mod file;
+mod heirloom;
+
+pub(crate) use file::{SocketFile, bind_unix};
+pub use heirloom::{Heirloom, Heirlooms};
 
 use super::{acceptors::Waiting, unheard::Accepted};
 use crate::{config::ListenAddress, loader::Peer};
@@ -57,15 +56,6 @@ impl BindError {
 /// All sockets that the host listens on, and what was to be listened on.
 #[derive(Debug)]
 pub struct Listeners(Vec<(ListenAddress, Listener)>);
-
-/// A socket that is listened on already, to be handed to who goes on with it.
-#[derive(Debug)]
-pub struct Heirloom {
-    /// What it was to listen on.
-    pub address: ListenAddress,
-    /// The socket.
-    pub socket: OwnedFd,
-}
 
 impl Listeners {
     /// Binds all addresses, or none. A socket of `inherited` that was bound for one of them is
@@ -189,66 +179,6 @@ impl Listeners {
     }
 }
 
-/// Sockets that outlive those who listen on them.
-#[derive(Debug, Default)]
-pub struct Heirlooms {
-    sockets: Vec<Heirloom>,
-    files: Vec<SocketFile>,
-}
-
-impl Heirlooms {
-    /// Those of more listeners, too.
-    pub fn add(&mut self, more: Self) {
-        self.sockets.extend(more.sockets);
-        self.files.extend(more.files);
-    }
-
-    /// Lets these go: nobody listens there any more.
-    pub fn forget(&mut self, addresses: &[ListenAddress]) {
-        for address in addresses {
-            if let Some(at) = self.sockets.iter().position(|it| it.address == *address) {
-                self.sockets.remove(at);
-            }
-            if let ListenAddress::Unix(path) = address {
-                self.files.retain(|file| file.path() != path);
-            }
-        }
-    }
-
-    /// Somebody goes on with them: Unix sockets' files are not removed.
-    #[must_use]
-    pub fn hand_on(self) -> Vec<Heirloom> {
-        for file in self.files {
-            file.keep();
-        }
-        self.sockets
-    }
-}
-
-impl Heirloom {
-    /// A Unix socket, and its file.
-    ///
-    /// # Errors
-    /// When it is another kind of socket.
-    pub(crate) fn into_unix(self) -> io::Result<(SocketFile, UnixListener)> {
-        match Listener::adopt(self)? {
-            Listener::Unix(file, listener) => Ok((file, listener)),
-            Listener::Tcp(_) => Err(io::ErrorKind::InvalidInput.into()),
-        }
-    }
-
-    /// A Unix socket once more.
-    ///
-    /// # Errors
-    /// When the process has no descriptors left.
-    pub(crate) fn of_unix(path: &Path, listener: &UnixListener) -> io::Result<Self> {
-        Ok(Self {
-            address: ListenAddress::Unix(path.to_owned()),
-            socket: listener.try_clone()?.into(),
-        })
-    }
-}
-
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
@@ -297,7 +227,7 @@ impl Listener {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-            Self::Unix(file, _) => format!("unix:{}", file.0.path.display()),
+            Self::Unix(file, _) => format!("unix:{}", file.path().display()),
         }
     }
 
@@ -339,73 +269,10 @@ impl AsyncListener {
     }
 }
 
-/// Listens on a Unix socket, in the place of one that a host that was killed left behind.
-///
-/// # Errors
-/// [`io::ErrorKind::AddrInUse`] when a process listens there, [`io::ErrorKind::AlreadyExists`] when
-/// the file is no socket, and as the system says.
-pub(crate) fn bind_unix(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
-    remove_stale(path)?;
-    let listener = UnixListener::bind(path)?;
-    let file = SocketFile::new(path);
-    listener.set_nonblocking(true)?;
-    Ok((file, listener))
-}
-
-/// A socket's file, removed when the last one of these is gone.
-#[derive(Clone, Debug)]
-pub(crate) struct SocketFile(Arc<RemovedFile>);
-
-#[derive(Debug)]
-struct RemovedFile {
-    path: PathBuf,
-    /// Somebody else listens on it from now on.
-    kept: AtomicBool,
-}
-
-impl SocketFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0.path
-    }
-
-    /// Somebody else listens on it from now on: it stays.
-    pub(crate) fn keep(&self) {
-        self.0.kept.store(true, Ordering::Release);
-    }
-
-    fn new(path: &Path) -> Self {
-        Self(Arc::new(RemovedFile {
-            path: path.to_owned(),
-            kept: AtomicBool::new(false),
-        }))
-    }
-}
-
-impl Drop for RemovedFile {
-    fn drop(&mut self) {
-        if !self.kept.load(Ordering::Acquire) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Removes the socket that a host that was killed left behind, and nothing else.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(found) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::net::UnixStream};
+
     use super::*;
 
     #[test]
