@@ -45,6 +45,7 @@ mod services;
 mod slot;
 mod stale;
 mod status;
+mod swap;
 mod thread;
 mod timetable;
 
