@@ -2,12 +2,14 @@ use std::{
     collections::HashMap,
     future::{Future, poll_fn},
     pin::pin,
-    task::Poll,
+    process::{Command, Stdio},
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
 
 use http::{Method, Uri};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::time::Instant;
 
 use super::*;
@@ -280,4 +282,25 @@ fn no_request_is_lost_between_threads_that_pick_wait_and_replace() {
         });
     });
     assert_eq!((set.in_flight(), set.waiting()), (0, 0));
+}
+
+#[test]
+fn the_death_of_a_process_is_waited_for_and_that_one_lives_is_said_at_once() {
+    // There is no runtime here: no clock has a part in it.
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut command = Command::new("cat");
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+    let worker = Worker::new(1, child.id(), Some(process), "/nowhere".into());
+    let fate = pin!(worker.fate());
+    assert_eq!(fate.poll(&mut cx), Poll::Ready(None));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The same process in another set.
+    let again = worker.again();
+    let mut fate = pin!(again.fate());
+    assert_eq!(fate.as_mut().poll(&mut cx), Poll::Pending);
+    again.died(Death::Killed(9));
+    let death = Some(&Death::Killed(9));
+    assert_eq!(fate.poll(&mut cx), Poll::Ready(death));
 }
