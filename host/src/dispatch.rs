@@ -291,11 +291,11 @@ impl Asked {
         let time = Time::new(request_timeout, &request, connection);
         if wants_upgrade(&request) {
             let token = connection.tunnel();
+            let begun = Begun {
+                lease: lease.clone(),
+                mark,
+            };
             return Answer::other(async move {
-                let begun = Begun {
-                    lease: lease.clone(),
-                    mark,
-                };
                 let answer = upgrade::tunnel(request, begun, &target, peer, token);
                 let (answer, time) = limit::within(time, answer).await;
                 match answer.unwrap_or(Err(Failure::TimedOut)) {

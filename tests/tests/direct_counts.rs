@@ -2,9 +2,10 @@
 //! limits.
 
 use replug_tests::{
-    Connection, artifacts,
+    Connection, artifacts, client,
     configured::write,
     host::{Host, Site},
+    socket::Socket,
     until,
 };
 use serde_json::Value;
@@ -134,4 +135,36 @@ async fn a_fresh_generation_comes_after_as_many_direct_requests_as_one_may_answe
             .map(|_| ())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_open_websocket_is_a_request_under_way() {
+    let site = Site::new();
+    let host = direct(&site, &[]).await;
+    let mut sockets = Vec::new();
+    for open in 1..=3 {
+        let mut socket = Socket::open(&host, "/ws").await;
+        assert_eq!(socket.ask("a").await, "version 1: a");
+        sockets.push(socket);
+        assert_eq!(serving(&site).await["in_flight"], open);
+    }
+    for socket in sockets {
+        socket.close().await;
+    }
+    // An upgrade that the app does not grant, too.
+    let mut connection = host.connect().await;
+    let upgrade = connection.request("GET", "/");
+    let upgrade = upgrade
+        .header("connection", "upgrade")
+        .header("upgrade", "x");
+    let response = connection
+        .send(upgrade.body(client::empty()).unwrap())
+        .await;
+    assert_eq!(client::read(response).await.unwrap().text, "version 1\n");
+    let serving = until("their end", async || {
+        let serving = serving(&site).await;
+        (serving["in_flight"] == 0).then_some(serving)
+    })
+    .await;
+    assert_eq!(serving["requests"], 4, "{serving}");
 }
