@@ -66,7 +66,10 @@ impl Cgroups {
 
 impl Known {
     fn area(&mut self, site: &Site) -> Result<Arc<Area>, Unusable> {
-        if let Some(area) = self.areas.get(site.directory()) {
+        if let Some(area) = self.areas.get(site.directory())
+            // Else somebody has cleaned up.
+            && area.directory().is_dir()
+        {
             return Ok(Arc::clone(area));
         }
         let area = Arc::new(Area::make(site)?);

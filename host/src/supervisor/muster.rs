@@ -16,6 +16,7 @@ mod room;
 mod size;
 mod starts;
 mod states;
+mod stops;
 
 pub(super) use states::AllHanded;
 
@@ -245,9 +246,7 @@ impl Muster {
         for (app, waiting) in self.waiting {
             let _ = waiting.send(self.stops.remove(app.as_str()));
         }
-        for (app, stops) in &self.stops {
-            tell_of_stops(&self.plan, app, stops);
-        }
+        stops::tell(&self.plan, &self.stops);
     }
 
     fn is_over(&self) -> bool {
@@ -390,18 +389,4 @@ impl Muster {
             .iter()
             .position(|place| of(place) == Some(serial))
     }
-}
-
-/// What workers did with an app that had been given up before they ended.
-fn tell_of_stops(plan: &Plan, app: &str, Stops { workers, all }: &Stops) {
-    tracing::info!(
-        event = "stopped-in-workers",
-        group = plan.group.as_str(),
-        app,
-        workers,
-        hooks_done = all.hooks_done,
-        hooks_failed = all.hooks_failed,
-        panicked = all.panicked,
-        "{app} stopped in {workers} workers, which have ended",
-    );
 }

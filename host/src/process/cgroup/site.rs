@@ -37,8 +37,8 @@ impl Site {
 
     /// The same, of any directory with such files.
     pub(super) fn of(directory: &Path) -> Result<Self, Unusable> {
-        for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
-            let path = directory.join(file);
+        let files = ["cgroup.procs", "cgroup.subtree_control"].map(|file| directory.join(file));
+        for path in [directory.to_owned()].into_iter().chain(files) {
             let writable = access(&path, Access::WRITE_OK).map_err(Into::into);
             writable.map_err(Unusable::refused("write to", &path))?;
         }

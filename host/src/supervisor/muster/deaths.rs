@@ -68,6 +68,13 @@ impl Muster {
 
     fn tell_of(&self, worker: &Worker, death: &Death, held: &[About]) {
         let requests: Vec<String> = held.iter().map(ToString::to_string).collect();
+        let remedy = match death {
+            Death::OutOfMemory => {
+                "raise `memory-limit` of the group, or find what its apps keep; its requests were \
+                 answered with 502"
+            }
+            _ => "see what it wrote to the log before; its requests were answered with 502",
+        };
         tracing::error!(
             event = "worker-died",
             group = self.plan.group.as_str(),
@@ -76,7 +83,7 @@ impl Muster {
             death = %death,
             held = held.len(),
             requests = requests.join("; "),
-            remedy = "see what it wrote to the log before; its requests were answered with 502",
+            remedy,
             "worker {} (pid {}) {death}, with {} requests",
             worker.number,
             worker.pid,
