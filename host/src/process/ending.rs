@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
 use rustix::{
@@ -16,7 +16,7 @@ const EXITING: u32 = 0x4;
 /// Where `flags` stands in `/proc/PID/stat`, counted from the state, which follows the name.
 const FLAGS: usize = 6;
 
-/// Whether a process is dead or dying, by its id and its descriptor (`pidfd`).
+/// Whether a process is dead or dying, by its descriptor (`pidfd`).
 ///
 /// The system closes what a process has open when the last of its threads gives up the table of
 /// files. Each thread is marked as ending before it does that. So whoever sees that a connection
@@ -25,18 +25,17 @@ const FLAGS: usize = 6;
 ///
 /// # Errors
 /// When the system does not say, as where `/proc` shows nothing of the process.
-pub fn is_ending(pid: u32, process: impl AsFd) -> io::Result<bool> {
+pub fn is_ending(process: impl AsFd) -> io::Result<bool> {
     let process = process.as_fd();
     if is_dead(process)? {
         return Ok(true);
     }
-    let stat = fs::read(format!("/proc/{pid}/stat"));
+    let flags = flags_of(process);
     // Its id may have become another's meanwhile, but only after its death.
     if is_dead(process)? {
         return Ok(true);
     }
-    let flags = flags(&stat?).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(flags & EXITING != 0)
+    Ok(flags? & EXITING != 0)
 }
 
 fn is_dead(process: BorrowedFd<'_>) -> io::Result<bool> {
@@ -48,6 +47,15 @@ fn is_dead(process: BorrowedFd<'_>) -> io::Result<bool> {
             polled => return Ok(polled? > 0),
         }
     }
+}
+
+fn flags_of(process: BorrowedFd<'_>) -> io::Result<u32> {
+    // Its id as `/proc` has it, which may be that of an outer container.
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let pid = pid.ok_or(io::ErrorKind::InvalidData)?.trim();
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    flags(&stat).ok_or(io::ErrorKind::InvalidData.into())
 }
 
 fn flags(stat: &[u8]) -> Option<u32> {
@@ -92,12 +100,11 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..25 {
                         let (mut child, process) = start("read line");
-                        let pid = child.id();
                         child.kill().unwrap();
                         end_of_output(&mut child);
-                        assert!(is_ending(pid, &process).unwrap());
+                        assert!(is_ending(&process).unwrap());
                         child.wait().unwrap();
-                        assert!(is_ending(pid, &process).unwrap());
+                        assert!(is_ending(&process).unwrap());
                     }
                 });
             }
@@ -108,10 +115,10 @@ mod tests {
     fn a_process_that_closes_what_it_has_open_itself_is_not_ending() {
         let (mut child, process) = start("exec >&-; read line");
         end_of_output(&mut child);
-        assert!(!is_ending(child.id(), &process).unwrap());
+        assert!(!is_ending(&process).unwrap());
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(is_ending(child.id(), &process).unwrap());
+        assert!(is_ending(&process).unwrap());
     }
 
     #[test]

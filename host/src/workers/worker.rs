@@ -202,7 +202,7 @@ impl Worker {
     /// `None`, which comes at once: it lives.
     pub async fn fate(&self) -> Option<&Death> {
         let process = self.process.as_ref();
-        let is_ending = process.and_then(|process| process::is_ending(self.pid, process).ok());
+        let is_ending = process.and_then(|process| process::is_ending(process).ok());
         match is_ending {
             Some(false) => {}
             // Whoever watches over it tells, as of each that dies.

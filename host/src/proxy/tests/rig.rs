@@ -211,7 +211,7 @@ impl Server {
     pub(super) async fn kill(&self) {
         let (process, descriptor) = &self.process;
         process.borrow_mut().0.kill().unwrap();
-        until(|| is_ending(self.worker.pid, descriptor).unwrap()).await;
+        until(|| is_ending(descriptor).unwrap()).await;
         self.kill.cancel();
         // Its socket's file stays, as that of a process would; its tasks end in their next turns.
         while UnixStream::connect(&self.worker.socket).await.is_ok() {
