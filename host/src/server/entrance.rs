@@ -153,8 +153,7 @@ impl Entrance {
                         continue;
                     };
                     give(accepted, Bytes::new(), &shift, &threads);
-                    // The other tasks of this thread, and meanwhile the other workers.
-                    yield_now().await;
+                    let_others().await;
                 }
             }));
         }
@@ -169,6 +168,7 @@ impl Entrance {
                 if let Ok(accepted) = connection.accept() {
                     give(accepted, read, &taker, &threads);
                 }
+                let_others().await;
             }
         }));
         self.open = Some(Open {
@@ -288,6 +288,13 @@ async fn usable<T>(taken: io::Result<T>) -> Option<T> {
         }
     }
     None
+}
+
+/// Lets the other tasks of this thread run, and other workers: all of them have been woken for what
+/// comes, and the first would take most of it before the next has a processor.
+async fn let_others() {
+    std::thread::yield_now();
+    yield_now().await;
 }
 
 async fn send(way: Way, mut queued: mpsc::UnboundedReceiver<(Passing, Member)>) {
