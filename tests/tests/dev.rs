@@ -197,4 +197,10 @@ async fn dev_rebuilds_when_another_crate_of_the_workspace_changes() {
     host.until_text(&mut connection, "/", "third\n").await;
     fs::write(words.join("src/more.rs"), text("fourth")).unwrap();
     host.until_text(&mut connection, "/", "fourth\n").await;
+    // The same in a build that fails for it.
+    fs::write(words.join("src/last.rs"), "pub const HELLO: &str = 5;\n").unwrap();
+    fs::write(&source, "mod last;\npub use last::HELLO;\n").unwrap();
+    host.event("build-failed").await;
+    fs::write(words.join("src/last.rs"), text("fifth")).unwrap();
+    host.until_text(&mut connection, "/", "fifth\n").await;
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -78,8 +78,12 @@ async fn dev(
         print_error(&error, error.remedy());
         ExitCode::CannotStart
     })?;
-    let artifact = tokio::select! {
-        artifact = first_build(project, &files, &mut changes) => artifact?,
+    let mut watched = Watched {
+        files,
+        sources: BTreeSet::new(),
+    };
+    let (artifact, stale) = tokio::select! {
+        built = first_build(project, &mut watched, &mut changes) => built?,
         _ = tokio::signal::ctrl_c() => return Ok(Ended::For(ExitCode::Ok)),
     };
     let defaults = AppOptions {
@@ -98,7 +102,7 @@ async fn dev(
     let rebuild = async {
         // Before it serves, a build would only change the file under the first load.
         let _ = is_up.await;
-        rebuild_for_ever(project, &artifact, &files, &mut changes).await
+        rebuild_for_ever(project, &artifact, &mut watched, &mut changes, stale).await
     };
     let first = async |_| {
         let _ = up.send(());
@@ -111,58 +115,114 @@ async fn dev(
     }
 }
 
-/// Watches these sources from now on.
-fn watch(files: &Watcher, sources: &BTreeSet<PathBuf>) {
-    let paths = sources
-        .iter()
-        .filter_map(|path| ArtifactPath::new(path).ok());
-    if let Err(error) = files.watch_files(paths) {
-        tracing::warn!(
-            reason = %error,
-            remedy = error.remedy(),
-            "some sources are not watched: a change in them is not seen",
-        );
+/// The sources that are watched.
+struct Watched {
+    files: Watcher,
+    sources: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    /// Watches these from now on.
+    fn watch(&mut self, sources: BTreeSet<PathBuf>) {
+        let paths = sources
+            .iter()
+            .filter_map(|path| ArtifactPath::new(path).ok());
+        if let Err(error) = self.files.watch_files(paths) {
+            tracing::warn!(
+                reason = %error,
+                remedy = error.remedy(),
+                "some sources are not watched: a change in them is not seen",
+            );
+        }
+        self.sources = sources;
+    }
+
+    /// Watches these after a build. Returns one that was not watched before, and has changed since the
+    /// build began, unless it is in the folder where that puts what it makes.
+    fn watch_built(
+        &mut self,
+        sources: BTreeSet<PathBuf>,
+        began: SystemTime,
+        made: Option<&Path>,
+    ) -> Option<PathBuf> {
+        let before = std::mem::take(&mut self.sources);
+        self.watch(sources);
+        let is_made = |path: &Path| made.is_some_and(|dir| path.starts_with(dir));
+        let mut new = self.sources.difference(&before);
+        new.find(|path| !is_made(path) && is_later(path, began))
+            .cloned()
     }
 }
 
-/// Builds until it works once.
+/// Whether a file was changed after that time; or just before: its time is the system's last tick.
+fn is_later(path: &Path, time: SystemTime) -> bool {
+    const TICK: Duration = Duration::from_millis(10);
+    let changed = path.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed + TICK >= time)
+}
+
+fn tell_changed(path: &Path) {
+    let path = path.display();
+    tracing::info!(event = "source-changed", path = %path, "changed: {path}");
+}
+
+/// Builds until it works once. Returns the artifact, and what has changed that is not in it.
 async fn first_build(
     project: &Project,
-    files: &Watcher,
+    watched: &mut Watched,
     changes: &mut mpsc::UnboundedReceiver<WatchEvent>,
-) -> Result<PathBuf, ExitCode> {
+) -> Result<(PathBuf, Option<PathBuf>), ExitCode> {
+    watched.watch(sources::of(project, None));
     loop {
-        watch(files, &sources::of(project, None));
-        match build(project, changes).await? {
-            Built::Artifact(artifact) => {
-                watch(files, &sources::of(project, Some(&artifact)));
-                return Ok(artifact);
-            }
-            Built::Failed => tracing::error!(
-                event = "build-failed",
-                "the build failed; nothing is served yet, waiting for a change",
-            ),
+        let (built, began) = build(project, changes).await?;
+        let artifact = match built {
+            Built::Artifact(artifact) => Some(artifact),
+            Built::Failed => None,
+        };
+        let sources = sources::of(project, artifact.as_deref());
+        let made = artifact.as_deref().and_then(Path::parent);
+        let stale = watched.watch_built(sources, began, made);
+        if let Some(artifact) = artifact {
+            return Ok((artifact, stale));
         }
-        changed(changes).await;
+        tracing::error!(
+            event = "build-failed",
+            "the build failed; nothing is served yet, waiting for a change",
+        );
+        wait(stale, changes).await;
     }
 }
 
 async fn rebuild_for_ever(
     project: &Project,
     artifact: &Path,
-    files: &Watcher,
+    watched: &mut Watched,
     changes: &mut mpsc::UnboundedReceiver<WatchEvent>,
+    mut stale: Option<PathBuf>,
 ) -> ExitCode {
     loop {
-        changed(changes).await;
-        match build(project, changes).await {
-            Ok(Built::Artifact(_)) => watch(files, &sources::of(project, Some(artifact))),
-            Ok(Built::Failed) => tracing::error!(
+        wait(stale, changes).await;
+        let (built, began) = match build(project, changes).await {
+            Ok(built) => built,
+            Err(code) => return code,
+        };
+        if matches!(built, Built::Failed) {
+            tracing::error!(
                 event = "build-failed",
                 "the build failed; the last good version keeps serving",
-            ),
-            Err(code) => return code,
+            );
         }
+        // Also those that a build knows that has failed: one of them is to be mended.
+        let sources = sources::of(project, Some(artifact));
+        stale = watched.watch_built(sources, began, artifact.parent());
+    }
+}
+
+/// Waits for a change, unless something is known to have changed already.
+async fn wait(stale: Option<PathBuf>, changes: &mut mpsc::UnboundedReceiver<WatchEvent>) {
+    match stale {
+        Some(path) => tell_changed(&path),
+        None => changed(changes).await,
     }
 }
 
@@ -173,14 +233,14 @@ async fn changed(changes: &mut mpsc::UnboundedReceiver<WatchEvent>) {
         return std::future::pending().await;
     };
     while changes.try_recv().is_ok() {}
-    tracing::info!(event = "source-changed", path = %path, "changed: {path}");
+    tell_changed(path.as_path());
 }
 
-/// Builds; a change meanwhile ends the build and begins another.
+/// Builds; a change meanwhile ends the build and begins another. Returns when it began, too.
 async fn build(
     project: &Project,
     changes: &mut mpsc::UnboundedReceiver<WatchEvent>,
-) -> Result<Built, ExitCode> {
+) -> Result<(Built, SystemTime), ExitCode> {
     loop {
         let mut build = Build::start(project).map_err(|error| {
             print_error(&error, error.remedy());
@@ -188,10 +248,11 @@ async fn build(
         })?;
         tokio::select! {
             built = build.finish() => {
-                return built.map_err(|error| {
+                let built = built.map_err(|error| {
                     print_error(&error, error.remedy());
                     ExitCode::CannotStart
-                });
+                })?;
+                return Ok((built, build.began));
             }
             () = changed(changes) => build.cancel().await,
         }

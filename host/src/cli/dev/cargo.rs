@@ -4,7 +4,7 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use cargo_metadata::{CrateType, Message, MetadataCommand, Package};
@@ -183,12 +183,15 @@ pub(super) enum Built {
 pub(super) struct Build<'a> {
     project: &'a Project,
     child: Child,
-    began: Instant,
+    /// What is changed later may not be in it.
+    pub(super) began: SystemTime,
+    clock: Instant,
 }
 
 impl<'a> Build<'a> {
     /// Its progress and diagnostics go to standard error as cargo writes them.
     pub(super) fn start(project: &'a Project) -> Result<Self, CargoError> {
+        let (began, clock) = (SystemTime::now(), Instant::now());
         let child = Command::new(cargo())
             .args([
                 "build",
@@ -206,7 +209,8 @@ impl<'a> Build<'a> {
         Ok(Self {
             project,
             child,
-            began: Instant::now(),
+            began,
+            clock,
         })
     }
 
@@ -236,7 +240,7 @@ impl<'a> Build<'a> {
         tracing::info!(
             event = "built",
             path = %artifact,
-            seconds = (self.began.elapsed().as_secs_f64() * 100.0).round() / 100.0,
+            seconds = (self.clock.elapsed().as_secs_f64() * 100.0).round() / 100.0,
             "built {}",
             self.project.package,
         );
