@@ -29,7 +29,8 @@ impl Drop for Peer {
 }
 
 /// nginx with a worker for each core, in front of a server on a Unix socket, to which it keeps
-/// connections. `None`, and a line that says so: it is not installed.
+/// connections. It passes on what Replug does: the request's host, and who asked. `None`, and a line
+/// that says so: it is not installed.
 pub(crate) async fn nginx(folder: &Path, behind: &Path, cores: usize) -> Option<Peer> {
     installed("nginx", "nginx-light")?;
     let address = free_address();
@@ -66,6 +67,8 @@ pub(crate) async fn nginx(folder: &Path, behind: &Path, cores: usize) -> Option<
                proxy_pass http://app;\n\
                proxy_http_version 1.1;\n\
                proxy_set_header Connection \"\";\n\
+               proxy_set_header Host $host;\n\
+               proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
              }}\n\
            }}\n\
          }}\n"
