@@ -243,6 +243,15 @@ impl Worker {
         }
     }
 
+    /// The same, but so long at most; zero: as long as it takes.
+    pub async fn unheld_within(&self, time: Duration) {
+        if time.is_zero() {
+            self.unheld().await;
+        } else {
+            let _ = timeout(time, self.unheld()).await;
+        }
+    }
+
     /// Has it count as holding one request more, for other work that is not to be broken off.
     /// `None`: it takes none any more.
     pub(crate) fn engage(self: &Arc<Self>) -> Option<Engaged> {

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
-
 use super::{Living, Muster};
 use crate::{channel::Order, loader::StopReason};
 
@@ -41,11 +39,7 @@ impl Muster {
             }
         }
         tokio::spawn(async move {
-            if graceful.is_zero() {
-                worker.unheld().await;
-            } else {
-                let _ = timeout(graceful, worker.unheld()).await;
-            }
+            worker.unheld_within(graceful).await;
             let _ = orders.send(Order::Stop { reason, drain_ms });
         });
         self.ending.push(living);

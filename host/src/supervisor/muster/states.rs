@@ -4,10 +4,7 @@
 //! has what the one before had, whether that was replaced, ended by itself, or was put to sleep; in
 //! the place of one that died it has what was saved there last.
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Event, Living, Muster};
 use crate::{
@@ -110,11 +107,7 @@ impl Muster {
                 }
                 let (graceful, events) = (self.plan.options.graceful_timeout, self.events.clone());
                 tokio::spawn(async move {
-                    if graceful.is_zero() {
-                        worker.unheld().await;
-                    } else {
-                        let _ = timeout(graceful, worker.unheld()).await;
-                    }
+                    worker.unheld_within(graceful).await;
                     let _ = events.send(Event::Unheld { serial });
                 });
             }
