@@ -10,6 +10,7 @@ pub mod cargo;
 pub mod client;
 pub mod configured;
 pub mod deploy;
+pub mod direct;
 pub mod grpc;
 pub mod host;
 pub mod leaving;

@@ -7,7 +7,8 @@ use futures_util::stream;
 use replug_tests::{
     Connection, artifacts, client,
     configured::{validate, write},
-    host::{Host, Site},
+    direct::direct,
+    host::Site,
     in_time,
     load::Load,
     until,
@@ -21,14 +22,6 @@ use tokio::{
 };
 
 const APP: &str = "fixture-probe";
-
-/// All of the site's probe is served by so many workers, which take connections themselves.
-async fn direct(site: &Site, processes: &str, args: &[&str]) -> Host {
-    site.install("probe", &artifacts::probe(1));
-    let mut all = vec!["--processes", processes, "--direct"];
-    all.extend(args);
-    site.serve_library("probe", &all).await
-}
 
 fn kill(pid: u64, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);

@@ -2,22 +2,12 @@
 //! limits.
 
 use replug_tests::{
-    Connection, artifacts, client,
-    configured::write,
-    host::{Host, Site},
-    socket::Socket,
+    Connection, artifacts, client, configured::write, direct::direct, host::Site, socket::Socket,
     until,
 };
 use serde_json::Value;
 
 const APP: &str = "fixture-probe";
-
-async fn direct(site: &Site, args: &[&str]) -> Host {
-    site.install("probe", &artifacts::probe(1));
-    let mut all = vec!["--processes", "2", "--direct"];
-    all.extend(args);
-    site.serve_library("probe", &all).await
-}
 
 async fn serving(site: &Site) -> Value {
     site.status().await["apps"][0]["serving"].clone()
@@ -26,7 +16,7 @@ async fn serving(site: &Site) -> Value {
 #[tokio::test]
 async fn a_version_that_does_worse_for_direct_requests_is_rolled_back() {
     let site = Site::new();
-    let host = direct(&site, &["--guard", "30s"]).await;
+    let host = direct(&site, "2", &["--guard", "30s"]).await;
     // On connections to both workers, most likely.
     for _ in 0..8 {
         assert_eq!(
@@ -52,7 +42,7 @@ async fn a_version_that_does_worse_for_direct_requests_is_rolled_back() {
 #[tokio::test]
 async fn a_version_that_did_no_better_before_is_kept() {
     let site = Site::new();
-    let host = direct(&site, &["--guard", "1s"]).await;
+    let host = direct(&site, "2", &["--guard", "1s"]).await;
     // In the window before, whenever that is, and in the one after.
     let failing = async {
         loop {
@@ -125,7 +115,7 @@ async fn status_counts_what_came_by_either_way() {
 #[tokio::test]
 async fn a_fresh_generation_comes_after_as_many_direct_requests_as_one_may_answer() {
     let site = Site::new();
-    let host = direct(&site, &["--option", "max-requests=20"]).await;
+    let host = direct(&site, "2", &["--option", "max-requests=20"]).await;
     let mut kept = host.connect().await;
     until("a fresh generation", async || {
         assert_eq!(kept.text("/").await, "version 1\n");
@@ -140,7 +130,7 @@ async fn a_fresh_generation_comes_after_as_many_direct_requests_as_one_may_answe
 #[tokio::test]
 async fn an_open_websocket_is_a_request_under_way() {
     let site = Site::new();
-    let host = direct(&site, &[]).await;
+    let host = direct(&site, "2", &[]).await;
     let mut sockets = Vec::new();
     for open in 1..=3 {
         let mut socket = Socket::open(&host, "/ws").await;

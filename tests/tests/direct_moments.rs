@@ -11,7 +11,8 @@ use futures_util::{StreamExt as _, stream};
 use replug_tests::{
     Connection, artifacts,
     configured::write,
-    host::{Host, Site},
+    direct::direct,
+    host::Site,
     in_time,
     load::Load,
     socket::{End, Socket},
@@ -20,13 +21,6 @@ use replug_tests::{
 use rustix::process::Signal;
 
 const APP: &str = "fixture-probe";
-
-async fn direct(site: &Site, processes: &str, args: &[&str]) -> Host {
-    site.install("probe", &artifacts::probe(1));
-    let mut all = vec!["--processes", processes, "--direct"];
-    all.extend(args);
-    site.serve_library("probe", &all).await
-}
 
 #[tokio::test]
 async fn a_websocket_stays_with_its_worker_until_it_closes() {
