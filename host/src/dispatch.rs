@@ -123,14 +123,37 @@ impl Dispatcher {
     /// Begins to answer a request.
     pub fn handle(&self, mut request: Request<Incoming>, connection: &Connection) -> Answer {
         connection.count_request();
-        let (peer, id) = if self.way == Way::Behind {
+        let forwarded = if self.way == Way::Behind {
             match Forwarded::take(&mut request) {
-                Ok(Forwarded { id, peer }) => (peer, id),
+                Ok(forwarded) => forwarded,
                 Err(error) => return Answer::now(failure::not_forwarded(&error)),
             }
         } else {
-            (connection.peer, NEXT_ID.fetch_add(1, Ordering::Relaxed))
+            Forwarded {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                peer: connection.peer,
+            }
         };
+        self.begin(request.map(Some), forwarded, connection)
+    }
+
+    /// Begins to answer a request that a supervisor passes on, and that has no body.
+    pub fn handle_forwarded(
+        &self,
+        request: Request<()>,
+        forwarded: Forwarded,
+        connection: &Connection,
+    ) -> Answer {
+        connection.count_request();
+        self.begin(request.map(|()| None), forwarded, connection)
+    }
+
+    fn begin(
+        &self,
+        request: Request<Option<Incoming>>,
+        Forwarded { id, peer }: Forwarded,
+        connection: &Connection,
+    ) -> Answer {
         let Some((entry, target)) = enter(&self.router, request.uri()) else {
             return self.own_page(request, peer);
         };
@@ -166,8 +189,9 @@ impl Dispatcher {
         }
     }
 
-    fn own_page(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        let mut request = request.map(axum::body::Body::new);
+    fn own_page(&self, request: Request<Option<Incoming>>, peer: Peer) -> Answer {
+        let mut request =
+            request.map(|body| body.map_or_else(axum::body::Body::empty, axum::body::Body::new));
         request.extensions_mut().insert(peer);
         let answer = self.pages.clone().call(request);
         Answer::other(async move {
@@ -268,7 +292,7 @@ impl Target {
 impl Asked {
     fn answer(
         self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         lease: Lease,
         connection: &Rc<connection::State>,
     ) -> Answer {
@@ -289,7 +313,10 @@ impl Asked {
             return Answer::now(Failure::Exhausted.into_response(&lease, mark));
         }
         let time = Time::new(request_timeout, &request, connection);
-        if wants_upgrade(&request) {
+        let is_upgrade = wants_upgrade(&request);
+        let (parts, mut body) = request.into_parts();
+        if is_upgrade && let Some(body) = body.take() {
+            let request = Request::from_parts(parts, body);
             let token = connection.tunnel();
             let begun = Begun {
                 lease: lease.clone(),
@@ -304,9 +331,13 @@ impl Asked {
                 }
             });
         }
-        let (parts, body) = request.into_parts();
         let info = target.info(&lease, &parts.uri, peer, id);
-        match Plugin::call(&lease.0, &parts, body, &info, connection.hold(&lease)) {
+        let held = connection.hold(&lease);
+        let call = match body {
+            Some(body) => Plugin::call(&lease.0, &parts, body, &info, held),
+            None => Plugin::call_without_body(&lease.0, &parts, &info, held),
+        };
+        match call {
             Ok(call) => Answer::app(call, mark, time),
             Err(error) => {
                 mark.ended(&lease);

@@ -26,6 +26,7 @@ pub mod app;
 pub mod router;
 
 pub mod proxy;
+pub mod trunk;
 
 pub mod dispatch;
 pub mod reload;

@@ -57,6 +57,7 @@ mod timers;
 mod title;
 mod unread;
 mod vitals;
+mod watermark;
 
 pub use descriptors::{Before, Ending, OpenedBy};
 pub use ending::is_ending;
@@ -72,6 +73,7 @@ pub use threads::PluginThread;
 pub use title::set_title;
 pub use unread::has_unread;
 pub use vitals::{Vitals, vitals};
+pub use watermark::Watermark;
 
 /// Whether this platform lets a library go at all.
 const SUPPORTED: bool = cfg!(all(

@@ -1,9 +1,10 @@
 //! Forwarding one request to a worker process, and its response back.
 //!
 //! A worker listens on a Unix socket. Each HTTP thread has connections of its own to each worker
-//! (`pool`), one request at a time on each: HTTP/1.1 for requests of HTTP/1, HTTP/2 for requests
-//! of HTTP/2, so that trailers and streams in both directions pass. Bodies pass piece by piece, and
-//! as fast as the slower side takes them. Interim responses do not pass, as hyper's server has no way
+//! (`pool`). Requests without a body go over trunks ([`crate::trunk`]), many at a time on each; all
+//! others alone on a connection: HTTP/1.1 for requests of HTTP/1, HTTP/2 for requests of HTTP/2, so
+//! that trailers and streams in both directions pass. Bodies pass piece by piece, and as fast as the
+//! slower side takes them. Interim responses do not pass, as hyper's server has no way
 //! to send them; but a client that waits for `100 Continue` gets it when the worker asks for the body,
 //! or after a second.
 //!
@@ -17,7 +18,10 @@
 //! | the worker closed an idle connection as the request was sent, the request is idempotent, and nothing of an answer came | it is sent again once, to the same worker: what kills one must not kill the next |
 //! | anything else | an error |
 //!
-//! That a worker has read nothing is known when hyper gives the request back, when HTTP/2 says so,
+//! On a trunk, the worker says what it begins before it does: what it has not begun is sent again as
+//! what it has not read, and all else is not.
+//!
+//! On other connections, that a worker has read nothing is known when hyper gives the request back, when HTTP/2 says so,
 //! or when the system says that what was written is unread (`process::has_unread`); in HTTP/2 only as
 //! long as nothing has come from the worker, since what answers to that is written behind the head. What was taken
 //! of the client's body by then is kept as long as it is small (`upload`).
@@ -30,7 +34,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, Version, request::Parts, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +44,7 @@ mod error;
 mod forwarded;
 mod headers;
 mod pool;
+mod trunks;
 mod tunnel;
 mod upload;
 mod wire;
@@ -52,9 +57,14 @@ pub use error::{Broken, Failure, ProxyError};
 pub use forwarded::{FORWARDED, Forwarded, ForwardedError};
 pub use tunnel::{Tunnel, wants_upgrade};
 
-use crate::workers::{About, Held, Set, Tried, Worker};
+use crate::{
+    trunk::ResponseHead,
+    workers::{About, Held, Set, Tried, Worker},
+};
+use body::Source;
 use connection::{Connection, Lost, Protocol};
 use pool::{Leased, Pool};
+use trunks::Carried;
 use upload::Upload;
 
 /// Limits for one request. Each holds by itself; zero means none.
@@ -120,7 +130,7 @@ pub async fn hold(set: &Set, about: About, limits: &Limits) -> Result<Held, Fail
 /// # Errors
 /// When there is no response: see [`ProxyError`]. What breaks later is an error of the body.
 pub async fn forward(
-    mut request: Request<Incoming>,
+    mut request: Request<Option<Incoming>>,
     held: Held,
     set: &Set,
     forwarded: &Forwarded,
@@ -129,36 +139,44 @@ pub async fn forward(
     let client = wants_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
     let deadline = limits.deadline(held.since());
     let worker = Arc::clone(held.worker());
-    let (parts, upload) = prepare(request, client.is_some(), forwarded);
+    let (parts, upload) = prepare(request, client.is_some());
     let exchange = Exchange {
+        may_share: client.is_none() && upload.is_none() && may_share(&parts),
         parts,
         upload: upload.clone(),
+        forwarded,
         connect_timeout: limits.connect_timeout(),
     };
     let exchanging = exchange.run(held, set);
-    let (response, leased, held) = match deadline {
+    let (reached, held) = match deadline {
         Some(deadline) => timeout_at(deadline, exchanging)
             .await
             .unwrap_or_else(|_| Err(Failure::of(ProxyError::RequestTimeout, Some(worker))))?,
         None => exchanging.await?,
     };
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, source) = match reached {
+        Reached::Alone(response, leased) => {
+            let (parts, body) = response.into_parts();
+            let until_closed = leased.ends_by_closing(&parts);
+            (parts, Source::alone(body, leased, upload, until_closed))
+        }
+        Reached::Sharing(parts, carried) => (parts, Source::Sharing(carried)),
+    };
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = client else {
+        let (Some(client), Source::Alone(alone)) = (client, &source) else {
             let worker = Some(Arc::clone(held.worker()));
             return Err(Failure::of(ProxyError::Broken(Broken::Unasked), worker));
         };
         headers::to_client(&mut parts, true);
         let mut response = Response::from_parts(parts, ProxiedBody::empty());
-        let tunnel = Tunnel::new(client, &mut response, &leased, held);
+        let tunnel = Tunnel::new(client, &mut response, &alone.leased, held);
         return Ok(Answer {
             response,
             tunnel: Some(tunnel),
         });
     }
-    let until_closed = leased.ends_by_closing(&parts);
     headers::to_client(&mut parts, false);
-    let body = ProxiedBody::new(body, held, leased, upload, deadline, until_closed);
+    let body = ProxiedBody::new(source, held, deadline);
     Ok(Answer {
         response: Response::from_parts(parts, body),
         tunnel: None,
@@ -166,35 +184,48 @@ pub async fn forward(
 }
 
 /// The request as it goes to a worker.
-fn prepare(request: Request<Incoming>, is_upgrade: bool, forwarded: &Forwarded) -> (Parts, Upload) {
+fn prepare(request: Request<Option<Incoming>>, is_upgrade: bool) -> (Parts, Upload) {
     let (mut parts, body) = request.into_parts();
     // What is in there is between the client's connection and hyper.
     parts.extensions = http::Extensions::new();
     let upload = Upload::new(body, headers::expects_continue(&parts));
-    headers::to_worker(&mut parts, &upload, is_upgrade, forwarded);
+    headers::to_worker(&mut parts, &upload, is_upgrade);
     (parts, upload)
 }
 
+/// Whether a request without a body can go over a trunk. The answer to HEAD says how long a body is
+/// that does not come, and CONNECT is answered as it is in HTTP.
+fn may_share(parts: &Parts) -> bool {
+    parts.method != Method::HEAD && parts.method != Method::CONNECT
+}
+
+/// A response that has begun, and where it comes from.
+enum Reached {
+    /// A connection of its own.
+    Alone(Response<Incoming>, Leased),
+    /// A trunk.
+    Sharing(response::Parts, Carried),
+}
+
 /// One request, until a response begins.
-struct Exchange {
+struct Exchange<'a> {
     parts: Parts,
     upload: Upload,
+    forwarded: &'a Forwarded,
+    /// It may go over a trunk.
+    may_share: bool,
     connect_timeout: Duration,
 }
 
-impl Exchange {
-    async fn run(
-        &self,
-        mut held: Held,
-        set: &Set,
-    ) -> Result<(Response<Incoming>, Leased, Held), Failure> {
+impl Exchange<'_> {
+    async fn run(&self, mut held: Held, set: &Set) -> Result<(Reached, Held), Failure> {
         let mut tried = Tried::new();
         let mut reuse = true;
         // That a worker may have read it.
         let mut is_uncertain = false;
         loop {
             let lost = match self.attempt(&held, reuse).await {
-                Ok((response, leased)) => return Ok((response, leased, held)),
+                Ok(reached) => return Ok((reached, held)),
                 Err(lost) => lost,
             };
             if self.upload.has_failed() {
@@ -233,13 +264,17 @@ impl Exchange {
     }
 
     /// Sends it once.
-    async fn attempt(
-        &self,
-        held: &Held,
-        reuse: bool,
-    ) -> Result<(Response<Incoming>, Leased), Lost> {
+    async fn attempt(&self, held: &Held, reuse: bool) -> Result<Reached, Lost> {
         let protocol = Protocol::of(self.parts.version);
         let pool = Pool::of(held.worker());
+        if self.may_share
+            && reuse
+            && let Some(trunk) = pool.trunks.pick(held.worker()).await
+            && let Ok(mut carried) = trunk.send(&self.parts, self.forwarded)
+        {
+            let head = carried.head().await?;
+            return Ok(Reached::Sharing(self.response_of(head), carried));
+        }
         let pooled = if reuse { pool.take(protocol) } else { None };
         let mut connection = match pooled {
             Some(connection) => connection,
@@ -247,6 +282,7 @@ impl Exchange {
         };
         let (body, gate) = self.upload.body();
         let mut request = Request::from_parts(self.parts.clone(), body);
+        self.forwarded.put(&mut request);
         if let Some(gate) = gate {
             hyper::ext::on_informational(&mut request, move |response| {
                 if response.status() == StatusCode::CONTINUE {
@@ -256,7 +292,18 @@ impl Exchange {
         }
         let response = connection.send(request, &self.upload).await?;
         self.upload.answered();
-        Ok((response, Leased::new(pool, connection)))
+        Ok(Reached::Alone(response, Leased::new(pool, connection)))
+    }
+
+    /// The head of a response that came over a trunk, as HTTP would have brought it.
+    fn response_of(&self, head: ResponseHead) -> response::Parts {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = head.status;
+        parts.headers = head.headers;
+        if self.parts.version == Version::HTTP_2 {
+            parts.version = Version::HTTP_2;
+        }
+        parts
     }
 }
 

@@ -19,6 +19,7 @@ mod last_answer;
 mod listener;
 mod orders;
 mod tap;
+mod trunk;
 mod unheard;
 
 pub use acceptors::Acceptors;

@@ -21,6 +21,7 @@ pub const ORDER: &[&str] = &[
     "state",
     "app",
     "router",
+    "trunk",
     "proxy",
     "reload",
     "dispatch",

@@ -110,6 +110,14 @@ impl DispatchBody {
         self
     }
 
+    /// Ready when its generation is cut, for who waits for something else than its next frame.
+    pub fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Inner::App(body) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        body.cut.poll(body.source.generation(), cx)
+    }
+
     /// From the first time that it is not ended at once: most are, and need no guard.
     fn guard(&mut self, cx: &Context<'_>) {
         if let Inner::App(body) = &mut self.0

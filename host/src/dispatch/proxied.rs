@@ -17,7 +17,7 @@ use crate::{
 
 /// Has a worker answer it.
 pub(super) async fn answer(
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
     lease: Lease,
     peer: Peer,
     id: u64,
@@ -84,7 +84,7 @@ fn is_replaced(error: &ProxyError) -> bool {
 /// It has waited for a worker of a generation that was replaced meanwhile, and was read up to its
 /// head only: whoever answers for its app by now gets it.
 async fn again(
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
     replaced: u64,
     peer: Peer,
     id: u64,

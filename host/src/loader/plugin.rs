@@ -103,7 +103,7 @@ impl Plugin {
         Self::begin(owner, parts, body, info, keep)
     }
 
-    /// The same for a request without a body, one of the host's own.
+    /// The same for a request without a body.
     ///
     /// # Errors
     /// As there.

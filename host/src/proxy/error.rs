@@ -38,6 +38,12 @@ pub enum Broken {
     /// What came or did not come on it.
     #[error(transparent)]
     Http(hyper::Error),
+    /// The connection that it shared with others ended.
+    #[error("its connection ended")]
+    Ended,
+    /// The worker gave up: why.
+    #[error("{0}")]
+    Failed(String),
     /// Another protocol was agreed to that nobody had asked for.
     #[error("it switched protocols unasked")]
     Unasked,

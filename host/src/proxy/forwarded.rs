@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use http::{HeaderName, HeaderValue, Request, Version};
 
 use crate::loader::Peer;
 
@@ -51,12 +51,16 @@ impl Forwarded {
         Ok(forwarded)
     }
 
-    /// Adds it to a request whose client spoke that version.
-    pub(super) fn put(&self, headers: &mut HeaderMap, version: Version) {
-        let text = Text(self, version).to_string();
+    /// Adds it to a request that a client has made.
+    pub(super) fn put<B>(&self, request: &mut Request<B>) {
+        let text = Text(self, request.version()).to_string();
         // Digits, addresses and the names of this file.
         let value = HeaderValue::try_from(text).unwrap_or_else(|_| unreachable!("is plain text"));
-        headers.insert(FORWARDED, value);
+        request.headers_mut().insert(FORWARDED, value);
+        // Worker and host speak 1.1: in 1.0, a body's end is a connection's, and looks like a death.
+        if request.version() != Version::HTTP_2 {
+            *request.version_mut() = Version::HTTP_11;
+        }
     }
 }
 
@@ -97,7 +101,8 @@ mod tests {
 
     fn check(forwarded: Forwarded, version: Version) {
         let mut request = Request::new(());
-        forwarded.put(request.headers_mut(), version);
+        *request.version_mut() = version;
+        forwarded.put(&mut request);
         assert_eq!(Forwarded::take(&mut request), Ok(forwarded));
         assert_eq!(request.version(), version);
         assert!(request.headers().is_empty());

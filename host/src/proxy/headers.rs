@@ -6,7 +6,7 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use super::{Forwarded, upload::Upload};
+use super::upload::Upload;
 
 /// Those that concern the connection whether or not `Connection` says so.
 const OF_A_CONNECTION: [HeaderName; 6] = [
@@ -24,12 +24,7 @@ const OF_THE_MESSAGE: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// Makes a client's head one for a worker.
-pub(super) fn to_worker(
-    parts: &mut request::Parts,
-    upload: &Upload,
-    is_upgrade: bool,
-    forwarded: &Forwarded,
-) {
+pub(super) fn to_worker(parts: &mut request::Parts, upload: &Upload, is_upgrade: bool) {
     let headers = &mut parts.headers;
     let takes_trailers = headers
         .get_all(header::TE)
@@ -69,11 +64,6 @@ pub(super) fn to_worker(
                 HeaderValue::from_static("chunked"),
             );
         }
-    }
-    forwarded.put(headers, parts.version);
-    // Worker and host speak 1.1: in 1.0, a body's end is a connection's, and looks like a death.
-    if !is_http2 {
-        parts.version = Version::HTTP_11;
     }
 }
 

@@ -14,7 +14,10 @@ use std::{
 use http::{header, response::Parts};
 use tokio::time::{Instant, sleep};
 
-use super::connection::{Connection, Protocol};
+use super::{
+    connection::{Connection, Protocol},
+    trunks::Trunks,
+};
 use crate::workers::Worker;
 
 /// Idle connections that a thread keeps to a worker; further ones are closed.
@@ -34,6 +37,7 @@ pub(super) struct Pool {
     is_closed: Cell<bool>,
     /// The one that was used last is at the end.
     idle: RefCell<Vec<Idle>>,
+    pub(super) trunks: Trunks,
 }
 
 #[derive(Debug)]
@@ -100,6 +104,7 @@ async fn tend(worker: Arc<Worker>) {
     if let Some(pool) = pool {
         pool.is_closed.set(true);
         pool.idle.take();
+        pool.trunks.close();
     }
 }
 

@@ -83,11 +83,11 @@ impl fmt::Debug for State {
 
 impl Upload {
     /// `expects_continue`: the client sends it only when it is asked for it.
-    pub(super) fn new(source: Incoming, expects_continue: bool) -> Self {
+    pub(super) fn new(source: Option<Incoming>, expects_continue: bool) -> Self {
         // Most requests have none, and need nothing of all this.
-        if source.is_end_stream() {
+        let Some(source) = source.filter(|source| !source.is_end_stream()) else {
             return Self(None);
-        }
+        };
         let hold_back = if expects_continue {
             HoldBack::Until(Arc::default(), Box::pin(sleep(CONTINUE)))
         } else {
@@ -123,6 +123,11 @@ impl Upload {
             repeated: 0,
         };
         (Outgoing(Some(sending)), gate)
+    }
+
+    /// Whether there is no body.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether there is a body of which it is not known how long it is.

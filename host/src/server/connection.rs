@@ -28,11 +28,13 @@ use super::{
     crowd::{Crowd, Member},
     last_answer::LastAnswer,
     orders::Orders,
+    trunk,
     unheard::{Accepted, Unheard},
 };
 use crate::{
     dispatch::{Connection, Dispatcher},
     loader::Peer,
+    trunk::is_hailed,
 };
 
 /// How often a connection is looked at. One on which nothing was asked and nothing is being
@@ -88,6 +90,11 @@ pub(super) async fn serve(
         (Heard::Gone, _) => {}
         (Heard::Something, Either::Left(stream)) => {
             speak(TokioIo::new(stream), peer, dispatcher, orders, cut).await;
+        }
+        (Heard::Something, Either::Right(stream))
+            if dispatcher.is_behind_a_supervisor() && is_hailed(&stream) =>
+        {
+            trunk::serve(stream, dispatcher, orders, cut).await;
         }
         (Heard::Something, Either::Right(stream)) => {
             speak(TokioIo::new(stream), peer, dispatcher, orders, cut).await;

@@ -105,8 +105,10 @@ impl Hand {
             Ok(Ok((sender, receiver, Report::Ready(ready)))) => {
                 // Without it, less is known of how a request was lost.
                 let process = child.as_fd().try_clone_to_owned().ok();
+                // A thread that hangs in an app's code holds up one of them only.
+                let trunks = plan.begin.threads.get();
                 let hand = Self {
-                    worker: Worker::new(number, child.pid(), process, socket),
+                    worker: Worker::new(number, child.pid(), process, socket, trunks),
                     child: Owned::new(child),
                     log,
                     sender,

@@ -25,7 +25,7 @@ fn about(id: u64) -> About {
 }
 
 fn worker(number: u32) -> Arc<Worker> {
-    Worker::new(number, 1000 + number, None, "/nowhere".into())
+    Worker::new(number, 1000 + number, None, "/nowhere".into(), 0)
 }
 
 fn set(workers: &[&Arc<Worker>], queue: usize) -> Set {
@@ -291,7 +291,7 @@ fn the_death_of_a_process_is_waited_for_and_that_one_lives_is_said_at_once() {
     let mut command = Command::new("cat");
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-    let worker = Worker::new(1, child.id(), Some(process), "/nowhere".into());
+    let worker = Worker::new(1, child.id(), Some(process), "/nowhere".into(), 0);
     let fate = pin!(worker.fate());
     assert_eq!(fate.poll(&mut cx), Poll::Ready(None));
     child.kill().unwrap();

@@ -35,6 +35,8 @@ pub struct Worker {
     pub pid: u32,
     /// Where it listens.
     pub socket: PathBuf,
+    /// How many trunks each thread may have to it; 0: it takes none.
+    pub trunks: usize,
     /// When it was ready.
     pub since: Instant,
     /// The process's descriptor (`pidfd`); `None`: it cannot be asked about.
@@ -87,12 +89,25 @@ impl fmt::Debug for Worker {
 impl Worker {
     /// A worker that has just become ready.
     #[must_use]
-    pub fn new(number: u32, pid: u32, process: Option<OwnedFd>, socket: PathBuf) -> Arc<Self> {
-        Self::of(number, pid, process.map(Arc::new), socket)
+    pub fn new(
+        number: u32,
+        pid: u32,
+        process: Option<OwnedFd>,
+        socket: PathBuf,
+        trunks: usize,
+    ) -> Arc<Self> {
+        Self::of(number, pid, process.map(Arc::new), socket, trunks)
     }
 
-    fn of(number: u32, pid: u32, process: Option<Arc<OwnedFd>>, socket: PathBuf) -> Arc<Self> {
+    fn of(
+        number: u32,
+        pid: u32,
+        process: Option<Arc<OwnedFd>>,
+        socket: PathBuf,
+        trunks: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            trunks,
             number,
             pid,
             socket,
@@ -114,7 +129,13 @@ impl Worker {
     #[must_use]
     pub fn again(&self) -> Arc<Self> {
         let process = self.process.clone();
-        let again = Self::of(self.number, self.pid, process, self.socket.clone());
+        let again = Self::of(
+            self.number,
+            self.pid,
+            process,
+            self.socket.clone(),
+            self.trunks,
+        );
         let (taken, in_flight) = self.own();
         again.set_own(taken, in_flight);
         again

@@ -61,7 +61,7 @@ fn of_a_thousand_requests_none_is_lost_or_done_twice_by_workers_that_hang_up() {
                 });
             });
             (
-                Worker::new(number, std::process::id(), this_process(), path),
+                Worker::new(number, std::process::id(), this_process(), path, 0),
                 thread,
             )
         })

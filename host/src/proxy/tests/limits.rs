@@ -101,7 +101,7 @@ async fn stuck(folder: &tempfile::TempDir) -> (Arc<Worker>, OwnedFd, Vec<UnixStr
     while let Ok(stream) = UnixStream::connect(&path).await {
         waiting.push(stream);
     }
-    (Worker::new(2, 1002, None, path), listener, waiting)
+    (Worker::new(2, 1002, None, path, 0), listener, waiting)
 }
 
 #[test]

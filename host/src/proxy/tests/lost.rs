@@ -310,7 +310,7 @@ fn a_request_that_was_never_accepted_goes_to_another_worker_when_its_worker_dies
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _listener = UnixListener::bind(&path).unwrap();
-        let dying = Worker::new(1, 1001, None, path);
+        let dying = Worker::new(1, 1001, None, path, 0);
         let other = ok(2);
         let set = set(&[&other]);
         let busy = set.pick(&about()).unwrap();

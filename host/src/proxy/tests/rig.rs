@@ -196,7 +196,7 @@ impl Server {
         let (process, descriptor) = Idle::start();
         let given = descriptor.try_clone().unwrap();
         Self {
-            worker: Worker::new(number, process.0.id(), Some(given), path),
+            worker: Worker::new(number, process.0.id(), Some(given), path, 0),
             process: (RefCell::new(process), descriptor),
             connections,
             open,
@@ -289,7 +289,7 @@ impl Front {
             Ok(held) => held,
             Err(failure) => return failed(&failure),
         };
-        match forward(request, held, &self.set, &forwarded, &self.limits).await {
+        match forward(request.map(Some), held, &self.set, &forwarded, &self.limits).await {
             Ok(Answer { response, tunnel }) => {
                 if let Some(tunnel) = tunnel {
                     tokio::task::spawn_local(async { drop(tunnel.run().await) });
