@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use replug_tests::{artifacts, configured, host::Host, host::Site};
+use replug_tests::{artifacts, configured, direct::direct, host::Host, host::Site};
 use serde_json::Value;
 
 /// A site with one group of one worker that has those options, and the probe in it.
@@ -75,6 +75,27 @@ async fn a_worker_has_the_mask_nice_value_home_and_variables_of_its_group() {
     assert_eq!(process["variables"]["COLOUR"], "blue");
     let variable = &process["variables"]["MIMALLOC_ARENA_EAGER_COMMIT"];
     assert_eq!(variable, "2", "what is configured wins");
+}
+
+#[tokio::test]
+async fn a_worker_whose_requests_the_host_passes_on_interrupts_nobody() {
+    const USUAL: &str = "0";
+    const BATCH: &str = "3";
+    for (option, expected) in [
+        ("", BATCH),
+        ("scheduling = \"batch\"", BATCH),
+        ("scheduling = \"host\"", USUAL),
+    ] {
+        let (_site, host) = serve(option).await;
+        assert_eq!(process(&host).await["policy"], expected, "{option}");
+    }
+    let site = Site::new();
+    let host = direct(&site, "1", &[]).await;
+    assert_eq!(
+        process(&host).await["policy"],
+        USUAL,
+        "one that listens itself"
+    );
 }
 
 #[tokio::test]

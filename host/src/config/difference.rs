@@ -139,7 +139,7 @@ fn other_group_options(old: &GroupOptions, new: &GroupOptions) -> Vec<&'static s
         cpu_time_limit "cpu-time-limit", cgroup "cgroup", user "user", group "group",
         supplementary_groups "supplementary-groups", umask "umask", home "home",
         display_name "display-name", environment "environment", no_new_privs "no-new-privs",
-        nice "nice", listen "listen",
+        nice "nice", scheduling "scheduling", listen "listen",
     );
     if keys.is_empty() && old != new {
         keys.push("options");

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 
 use super::{
-    CgroupPlace, Identity, IdentityError, ListenAddress, NotPermitted, SystemGroup, SystemUser,
+    CgroupPlace, Identity, IdentityError, ListenAddress, NotPermitted, Scheduling, SystemGroup,
+    SystemUser,
 };
 use crate::id::GroupName;
 
@@ -86,6 +87,8 @@ pub struct GroupOptions {
     pub no_new_privs: bool,
     /// Their nice value, from -20 to 19; 0: the host's.
     pub nice: i32,
+    /// How the system's scheduler treats them.
+    pub scheduling: Scheduling,
 }
 
 impl Default for GroupOptions {
@@ -118,6 +121,7 @@ impl Default for GroupOptions {
             environment: BTreeMap::new(),
             no_new_privs: true,
             nice: 0,
+            scheduling: Scheduling::Auto,
         }
     }
 }

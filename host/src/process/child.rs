@@ -44,7 +44,7 @@ pub use death::Death;
 pub use error::{SpawnError, Step};
 pub use output::{KEPT_LINES, LONGEST_LINE, Line, Sink, Stream};
 pub use reaper::{adopts_orphans, reap_orphans};
-pub use spec::{Cgroup, ChildSpec, Environment, Limits, Program};
+pub use spec::{Batch, Cgroup, ChildSpec, Environment, Limits, Program};
 
 use cgroup::Made;
 use enter::REPORT;

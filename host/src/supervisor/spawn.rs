@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 use super::{GroupSockets, crew::Plan, log::Log};
 use crate::{
-    process::child::{Cgroup, Child, ChildSpec, Environment, Limits, Line, Sink},
+    config::Scheduling,
+    process::child::{Batch, Cgroup, Child, ChildSpec, Environment, Limits, Line, Sink},
     reload::LaunchError,
     telemetry,
 };
@@ -55,6 +56,13 @@ pub(super) async fn spawn(
         identity,
         umask: options.umask,
         nice: Some(options.nice).filter(|nice| *nice != 0),
+        batch: match options.scheduling {
+            // Else each of its requests would have a worker interrupt the thread that passes on the
+            // next ones. Who takes connections itself interrupts nobody here.
+            Scheduling::Auto if plan.sockets.is_none() => Some(Batch::Wanted),
+            Scheduling::Batch => Some(Batch::Required),
+            Scheduling::Auto | Scheduling::Host => None,
+        },
         no_new_privs: options.no_new_privs,
         // Ctrl-C is for the host, which sees to it that its workers finish first.
         own_group: true,

@@ -19,6 +19,7 @@ fn other(set: impl Fn(&Value) -> bool) -> Value {
         json!(7),
         json!("7s"),
         json!("manual"),
+        json!("batch"),
         json!("/x"),
         json!(["/x"]),
         json!(["0"]),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::GroupOptions;
 use crate::{
     config::{
-        CgroupPlace, ListenAddress, OptionError, SystemGroup, SystemUser,
+        CgroupPlace, ListenAddress, OptionError, Scheduling, SystemGroup, SystemUser,
         option::read::{duration, number, size, some, text, truth, whole},
     },
     id::ArtifactPath,
@@ -42,6 +42,7 @@ pub const GROUP_KEYS: &[&str] = &[
     "environment",
     "no-new-privs",
     "nice",
+    "scheduling",
 ];
 
 impl GroupOptions {
@@ -102,6 +103,7 @@ impl GroupOptions {
             }
             "no-new-privs" => self.no_new_privs = truth(key, value)?,
             "nice" => self.nice = whole(key, value, &(-20..=19))?,
+            "scheduling" => self.scheduling = Scheduling::read(key, value)?,
             _ => return Err(OptionError::unknown(key, GROUP_KEYS)),
         }
         Ok(())

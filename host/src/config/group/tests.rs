@@ -24,6 +24,7 @@ fn every_key_sets_a_field_of_its_own() {
         key if key.ends_with("-timeout") || key.ends_with("-interval") => json!("77s"),
         "cpu-time-limit" => json!("77s"),
         "cgroup" => json!("off"),
+        "scheduling" => json!("batch"),
         "memory-limit" => json!("77M"),
         _ => json!(7),
     };
@@ -47,6 +48,10 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(options.nice, -20);
     let options = set("memory-limit", &json!("1M")).unwrap();
     assert_eq!(options.memory_limit, 1 << 20);
+    let options = set("scheduling", &json!("host")).unwrap();
+    assert_eq!(options.scheduling, Scheduling::Host);
+    let error = set("scheduling", &json!("idle")).unwrap_err().to_string();
+    assert!(error.contains("\"batch\""), "{error}");
     // On the command line a number of a user is no text.
     let by_text = set("user", &json!("0")).unwrap();
     assert_eq!(set("user", &json!(0)).unwrap(), by_text);

@@ -26,6 +26,7 @@ use rustix::{
 use super::{
     error::Step,
     prepared::{Executable, Other, Prepared},
+    spec::Batch,
 };
 
 /// How long a report is: the step, and the system's error.
@@ -162,6 +163,27 @@ fn limit(prepared: &Prepared) -> std::result::Result<(), Refused> {
     }
     if let Some(nice) = prepared.nice {
         setpriority_process(None, nice).map_err(at(Step::Nice))?;
+    }
+    match (prepared.batch, prepared.batch.map(|_| schedule_as_batch())) {
+        (Some(Batch::Required), Some(Err(errno))) => Err((Step::Scheduling, errno)),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the nice value.
+fn schedule_as_batch() -> Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: a whole `sched_param`, which is only read; 0 is this thread, the only one.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_BATCH,
+            &raw const parameters,
+        )
+    };
+    if status < 0 {
+        return Err(last_error());
     }
     Ok(())
 }

@@ -49,6 +49,8 @@ pub enum Step {
     Core,
     /// Setting the nice value.
     Nice,
+    /// Having it scheduled as batch work.
+    Scheduling,
     /// Giving up capabilities that would be kept by the next user.
     Capabilities,
     /// Setting the supplementary groups.
@@ -69,7 +71,7 @@ pub enum Step {
 
 impl Step {
     /// Those that are done in the child.
-    const IN_CHILD: [Self; 16] = [
+    const IN_CHILD: [Self; 17] = [
         Self::Descriptors,
         Self::Signals,
         Self::OwnGroup,
@@ -78,6 +80,7 @@ impl Step {
         Self::CpuTime,
         Self::Core,
         Self::Nice,
+        Self::Scheduling,
         Self::Capabilities,
         Self::Groups,
         Self::Group,

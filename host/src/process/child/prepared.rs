@@ -25,7 +25,7 @@ use super::{
     cgroup::Made,
     error::{SpawnError, Step},
     identity::is_this,
-    spec::{ChildSpec, Environment, Limits, Program},
+    spec::{Batch, ChildSpec, Environment, Limits, Program},
 };
 use crate::config::Identity;
 
@@ -85,6 +85,7 @@ pub(super) struct Prepared {
     pub(super) other: Option<Other>,
     pub(super) umask: Option<Mode>,
     pub(super) nice: Option<i32>,
+    pub(super) batch: Option<Batch>,
     pub(super) no_new_privs: bool,
     pub(super) own_group: bool,
     pub(super) limits: Limits,
@@ -127,6 +128,9 @@ impl Prepared {
             other,
             umask: spec.umask.map(mode).transpose()?,
             nice: spec.nice.map(nice).transpose()?,
+            batch: spec
+                .batch
+                .filter(|batch| *batch == Batch::Required || is_scheduled_as_usual()),
             no_new_privs: spec.no_new_privs,
             own_group: spec.own_group,
             limits: limits(spec.limits)?,
@@ -154,6 +158,7 @@ impl Prepared {
             Step::CpuTime => format!("be limited to {} s of processor time", number(cpu_time)),
             Step::Core => format!("be limited to core dumps of {} bytes", number(core)),
             Step::Nice => format!("have the nice value {}", self.nice.unwrap_or_default()),
+            Step::Scheduling => "be scheduled as batch work".to_owned(),
             Step::Capabilities => "give up the capabilities of this process's user".to_owned(),
             Step::Groups => self.other.as_ref().map_or_else(String::new, |other| {
                 let groups = other.groups.iter().map(|gid| gid.as_raw().to_string());
@@ -263,6 +268,12 @@ fn nice(value: i32) -> Result<i32, SpawnError> {
     }
     let message = format!("the nice value {value} is not within -20 to 19");
     Err(SpawnError::Invalid(message))
+}
+
+/// Whether nobody has said how the scheduler is to treat this thread.
+fn is_scheduled_as_usual() -> bool {
+    // SAFETY: a number is all that it takes; 0 is this thread.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
 }
 
 fn limits(limits: Limits) -> Result<Limits, SpawnError> {

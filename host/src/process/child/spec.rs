@@ -33,6 +33,8 @@ pub struct ChildSpec {
     pub umask: Option<u32>,
     /// Its nice value, from -20 (first) to 19 (last); `None`: this process's.
     pub nice: Option<i32>,
+    /// Whether the scheduler treats it as batch work (`SCHED_BATCH`); `None`: as this process.
+    pub batch: Option<Batch>,
     /// Whether it, and all that it starts, gain nothing by executing a set-user-id program.
     pub no_new_privs: bool,
     /// Whether it is in a process group of its own, so that Ctrl-C in this process's terminal does
@@ -64,6 +66,7 @@ impl Default for ChildSpec {
             identity: None,
             umask: None,
             nice: None,
+            batch: None,
             no_new_privs: false,
             own_group: false,
             limits: Limits::default(),
@@ -72,6 +75,15 @@ impl Default for ChildSpec {
             output: None,
         }
     }
+}
+
+/// How much it matters that a child is batch work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// It is if this process is scheduled as usual, and the system allows it.
+    Wanted,
+    /// It is not started otherwise.
+    Required,
 }
 
 /// What a child executes.

@@ -85,6 +85,25 @@ async fn a_nice_value_below_this_process_s_own_takes_root() {
     }
 }
 
+#[tokio::test]
+async fn a_child_is_batch_work_if_that_is_wanted() {
+    // `policy`, the last but a few of the fields behind the name (proc_pid_stat(5)).
+    let policy = "sed 's/.*) //' /proc/self/stat | cut -d' ' -f39";
+    let usual = libc::SCHED_OTHER.to_string();
+    let batch = libc::SCHED_BATCH.to_string();
+    for (wanted, expected) in [
+        (None, usual),
+        (Some(Batch::Wanted), batch.clone()),
+        (Some(Batch::Required), batch),
+    ] {
+        let spec = ChildSpec {
+            batch: wanted,
+            ..sh(policy)
+        };
+        assert_eq!(output(spec).await, [expected]);
+    }
+}
+
 /// A group below that of this process, if control groups of version 2 are there and this user's.
 fn below_this() -> Option<std::path::PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
