@@ -23,6 +23,55 @@ fn a_request_of_http2_keeps_its_version_and_its_authority() {
 }
 
 #[test]
+fn a_request_for_the_server_itself_stays_one_in_http2() {
+    run(async {
+        let (_worker, front, mut far) = one().await;
+        let mut request = request2(Method::OPTIONS, "/", empty());
+        *request.uri_mut() = http::Uri::builder()
+            .scheme("http")
+            .authority("a")
+            .path_and_query("*")
+            .build()
+            .unwrap();
+        let sending = spawn_local({
+            let front = front.clone();
+            async move { front.http2().await.send_request(request).await.unwrap() }
+        });
+        let (stream, head) = far.request().await;
+        assert_eq!(head.request.uri().path(), "*");
+        assert_eq!(head.request.uri().authority().unwrap(), "a");
+        far.answer(stream, "").await;
+        sending.await.unwrap();
+    });
+}
+
+#[test]
+fn a_target_that_is_as_long_as_any_breaks_nothing() {
+    run(async {
+        let (worker, front, mut far) = one().await;
+        let beside = sent(&front, "/beside");
+        let (stream, _) = far.request().await;
+        // As hyper writes it, it has a slash more.
+        let target = format!("http://a?{}", "x".repeat(65534 - 9));
+        let mut client = front.connect();
+        let sending = spawn_local(async move {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            client.read_to_string(&mut response).await.unwrap();
+            response
+        });
+        let (long, head) = far.request().await;
+        assert_eq!(head.request.uri().query().unwrap().len(), 65534 - 9);
+        far.answer(long, "long").await;
+        far.answer(stream, "beside").await;
+        assert!(sending.await.unwrap().ends_with("\r\n\r\nlong"));
+        assert_eq!(text(beside).await, "beside");
+        assert_eq!(worker.server.connections.get(), 1);
+    });
+}
+
+#[test]
 fn an_answer_whose_head_is_longer_than_a_frame_is_an_error_of_its_own() {
     run(async {
         let (_worker, front, mut far) = one().await;
