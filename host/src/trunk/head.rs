@@ -18,6 +18,9 @@ use smallvec::SmallVec;
 use super::frame::Malformed;
 use crate::loader::Peer;
 
+/// For how many fields there is room from the beginning, at the most.
+const MOST_ROOM: usize = 512;
+
 /// A request, and what HTTP does not say of it.
 #[derive(Debug)]
 pub struct RequestHead {
@@ -275,7 +278,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 impl Fields<'_> {
     /// The values are parts of the payload.
     fn headers(&self, payload: &Bytes) -> Result<HeaderMap, http::Error> {
-        let mut headers = HeaderMap::try_with_capacity(self.0.len())?;
+        // The room is for names, of which there may be fewer, and not for more than a map takes.
+        let mut headers = HeaderMap::try_with_capacity(self.0.len().min(MOST_ROOM))?;
         for (name, value) in &self.0 {
             let name = HeaderName::from_bytes(name.as_bytes())?;
             let value = HeaderValue::from_maybe_shared(payload.slice_ref(value))?;

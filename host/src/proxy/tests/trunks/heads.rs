@@ -72,6 +72,38 @@ fn a_target_that_is_as_long_as_any_breaks_nothing() {
 }
 
 #[test]
+fn a_head_may_have_as_many_fields_as_hyper_takes() {
+    run(async {
+        let (worker, front, mut far) = one().await;
+        let mut many = get("/");
+        for n in 1..100 {
+            many.headers_mut().append("x-many", n.into());
+        }
+        let sending = spawn_local({
+            let front = front.clone();
+            async move { front.send(many).await }
+        });
+        let (stream, asked) = far.request().await;
+        let values = asked.request.headers().get_all("x-many");
+        assert_eq!(values.iter().count(), 99);
+        far.answer(stream, "").await;
+        sending.await.unwrap();
+        // More values than a map has place for names.
+        for number in [512, 30_000] {
+            let passing = far::pass(&set(&[&worker.server]), "/");
+            let (stream, _) = far.request().await;
+            let many = head(None, &vec![("a", "b"); number]);
+            far.outbox
+                .response(stream, &many, "x".into(), true)
+                .unwrap();
+            far.say().await;
+            let response = passing.await.unwrap().unwrap();
+            assert_eq!(response.headers().len(), number);
+        }
+    });
+}
+
+#[test]
 fn an_answer_whose_head_is_longer_than_a_frame_is_an_error_of_its_own() {
     run(async {
         let (_worker, front, mut far) = one().await;
