@@ -147,6 +147,8 @@ impl Trunks {
         // Where the backlog is full, a connection of its own waits for room.
         let trunk = Trunk::open(worker).await.ok()?;
         if self.is_closed.get() {
+            // Nobody else knows of it.
+            trunk.state.borrow_mut().leave();
             return None;
         }
         self.all.borrow_mut().push(Rc::clone(&trunk));

@@ -155,3 +155,23 @@ fn a_trunk_ends_with_its_last_answer_when_its_worker_is_drained() {
         assert!(far.ask().await.is_none());
     });
 }
+
+#[test]
+fn a_trunk_that_was_being_made_when_its_worker_was_drained_is_not_kept() {
+    run(async {
+        let mut worker = Scripted::start(1, 1);
+        let set = set(&[&worker.server]);
+        let held = set.hold(about()).await.unwrap();
+        worker.server.worker.drain();
+        let passing = far::pass_held(&set, held, "/");
+        let mut far = worker.trunk().await;
+        settle().await;
+        // It went alone, or there.
+        if !passing.is_finished() {
+            let (stream, _) = far.request().await;
+            far.answer(stream, "").await;
+        }
+        assert!(passing.await.unwrap().is_ok());
+        assert!(far.ask().await.is_none());
+    });
+}
