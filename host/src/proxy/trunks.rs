@@ -248,7 +248,8 @@ impl Trunk {
             self.poll_write(cx, &mut connection)
         })
         .await;
-        self.end();
+        // The worker says that it begins a request before it does, and does nothing more by now.
+        self.end(self.watermark.get());
     }
 
     /// Reads once. `false`: it has ended.
@@ -270,6 +271,8 @@ impl Trunk {
                 pid = self.worker.pid,
                 "what a worker says means nothing; its connection is closed: {error}",
             );
+            // It lives: what it has not begun yet it may have read, and begin at any time.
+            self.end(u64::MAX);
         }
         Poll::Ready(taken.is_ok())
     }
@@ -295,12 +298,11 @@ impl Trunk {
         Poll::Pending
     }
 
-    fn end(&self) {
+    /// So many of its requests may have been begun.
+    fn end(&self, begun: u64) {
         let mut state = self.state.borrow_mut();
         state.stage = Stage::Ended;
         state.outbox.clear();
-        // The worker says that it begins a request before it does, and does nothing more by now.
-        let begun = self.watermark.get();
         for stream in state.streams.drain().flatten() {
             let is_begun = stream.turn <= begun;
             stream.end(if is_begun { End::Cut } else { End::Unbegun });

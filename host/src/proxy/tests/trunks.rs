@@ -9,6 +9,7 @@ mod bodies;
 mod ends;
 mod far;
 mod heads;
+mod malformed;
 
 /// A worker with a trunk, and the front that has it.
 async fn one() -> (Scripted, Front, Far) {
