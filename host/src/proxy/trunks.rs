@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, request};
+use http::{HeaderMap, StatusCode, header, request};
 use http_body::{Frame, SizeHint};
 use replug_plugin::BoxError;
 use slab::Slab;
@@ -222,6 +222,7 @@ impl Trunk {
             stream,
             number,
             left: None,
+            is_bodiless: false,
             read: 0,
         })
     }
@@ -409,6 +410,8 @@ pub(super) struct Carried {
     number: u32,
     /// How much of the body is still to come, if that is known, in bytes.
     left: Option<u64>,
+    /// Its answer has no body by its status, whatever comes.
+    is_bodiless: bool,
     /// How much was read that no credit was given for yet, in bytes.
     read: u32,
 }
@@ -428,15 +431,24 @@ impl Carried {
             Poll::Pending
         });
         let head = head.await.map_err(lost)?;
-        self.left = head.length;
+        self.left = length(&head);
+        self.is_bodiless = matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
         Ok(head)
     }
 
     /// All of its body, if that is there in one piece.
     pub(super) fn whole(&mut self) -> Option<Bytes> {
+        if self.is_bodiless {
+            return Some(Bytes::new());
+        }
         let mut received = self.stream.state.borrow_mut();
         let is_whole = matches!(received.end, Some(End::Whole));
-        (is_whole && received.data.len() <= 1 && received.trailers.is_none())
+        let bytes = received.data.front().map_or(0, Bytes::len) as u64;
+        let is_so_long = self.left.is_none_or(|left| left == bytes);
+        (is_whole && is_so_long && received.data.len() <= 1 && received.trailers.is_none())
             .then(|| received.data.pop_front().unwrap_or_default())
     }
 
@@ -450,6 +462,10 @@ impl Carried {
             drop(received);
             self.took(data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.is_short() && matches!(received.end, Some(End::Whole)) {
+            let reason = "its body is shorter than it said".to_owned();
+            return Poll::Ready(Some(Err(End::Failed(reason))));
         }
         if let Some(trailers) = received.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -485,6 +501,12 @@ impl Carried {
         matches!(received.end, Some(End::Whole))
             && received.data.is_empty()
             && received.trailers.is_none()
+            && !self.is_short()
+    }
+
+    /// Whether more of the body should come.
+    fn is_short(&self) -> bool {
+        self.left.is_some_and(|left| left > 0)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -504,6 +526,17 @@ impl Drop for Carried {
             state.wake();
         }
     }
+}
+
+/// How long a body is: as its field says, which the client goes by, if it has one. In a body that
+/// is nothing, the field is not passed on.
+fn length(head: &ResponseHead) -> Option<u64> {
+    if head.length == Some(0) {
+        return head.length;
+    }
+    let field = head.headers.get(header::CONTENT_LENGTH);
+    let said = field.and_then(|value| value.to_str().ok()?.parse().ok());
+    said.or(head.length)
 }
 
 /// A request that got no answer.

@@ -154,6 +154,18 @@ async fn of_length(
 }
 
 #[test]
+fn a_body_that_is_shorter_than_was_said_never_looks_whole() {
+    run(async {
+        let said = ("content-length", "10");
+        assert_eq!(of_length(Some(10), &[], &["short"]).await, None);
+        assert_eq!(of_length(Some(10), &[], &["sh", "ort"]).await, None);
+        assert_eq!(of_length(None, &[said], &["short"]).await, None);
+        assert_eq!(of_length(None, &[said], &["sh", "ort"]).await, None);
+        assert_eq!(of_length(Some(10), &[said], &["", "short", ""]).await, None);
+    });
+}
+
+#[test]
 fn a_body_of_the_length_that_was_said_is_whole() {
     run(async {
         let said = ("content-length", "4");
@@ -166,4 +178,56 @@ fn a_body_of_the_length_that_was_said_is_whole() {
             }
         }
     });
+}
+
+#[test]
+fn a_body_that_is_longer_than_was_said_does_not_run_into_the_next() {
+    run(async {
+        let said = ("content-length", "4");
+        for pieces in [&["bodymore"][..], &["bo", "dymo", "re"]] {
+            let body = of_length(None, &[said], pieces).await;
+            assert!(body.is_none_or(|body| body == "body"));
+        }
+    });
+}
+
+fn check_without_body(status: StatusCode, is_http2: bool, body: &'static str, is_whole: bool) {
+    run(async move {
+        let (worker, front, mut far) = one().await;
+        let sending = match is_http2 {
+            true => sent2(&front, "/"),
+            false => sent(&front, "/"),
+        };
+        let (stream, _) = far.request().await;
+        let mut head = head(None, &[("etag", "x")]);
+        head.status = status;
+        if status == StatusCode::NOT_MODIFIED {
+            head.headers.insert("content-length", 100.into());
+        }
+        far.outbox
+            .response(stream, &head, body.into(), is_whole)
+            .unwrap();
+        far.say().await;
+        let response = sending.await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["etag"], "x");
+        let collected = collect(response.into_body()).await.unwrap().0;
+        assert_eq!(collected, "");
+        until(|| worker.server.worker.in_flight() == 0).await;
+        if !is_whole {
+            assert!(matches!(far.ask().await, Some((_, Ask::Cancel))));
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_has_no_body_by_its_status_has_none() {
+    for status in [StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT] {
+        for is_http2 in [false, true] {
+            for body in ["", "none"] {
+                check_without_body(status, is_http2, body, true);
+                check_without_body(status, is_http2, body, false);
+            }
+        }
+    }
 }
