@@ -79,7 +79,8 @@ pub fn hail(connection: &UnixStream) -> io::Result<Watermark> {
 pub fn is_hailed(connection: &UnixStream) -> bool {
     let mut first = [1];
     let peeked = recv(connection, &mut first, RecvFlags::PEEK);
-    peeked.is_ok() && first[0] == HAIL[0]
+    // Where it has ended, nothing was received.
+    matches!(peeked, Ok((1, _))) && first[0] == HAIL[0]
 }
 
 /// Takes what [`hail`] has sent.
@@ -124,6 +125,15 @@ mod tests {
         ours.try_write(b"GET / HTTP/1.1\r\n").unwrap();
         assert!(!is_hailed(&theirs));
         assert!(take_hail(&theirs).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_without_a_word_is_no_trunk() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        assert!(!is_hailed(&theirs));
+        drop(ours);
+        theirs.readable().await.unwrap();
+        assert!(!is_hailed(&theirs));
     }
 
     #[tokio::test]

@@ -5,4 +5,5 @@ mod heads;
 mod limits;
 mod lost;
 mod streams;
+mod trunks;
 mod tunnels;

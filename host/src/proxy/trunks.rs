@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, request};
+use http::{HeaderMap, StatusCode, header, request};
 use http_body::{Frame, SizeHint};
 use replug_plugin::BoxError;
 use slab::Slab;
@@ -147,6 +147,8 @@ impl Trunks {
         // Where the backlog is full, a connection of its own waits for room.
         let trunk = Trunk::open(worker).await.ok()?;
         if self.is_closed.get() {
+            // Nobody else knows of it.
+            trunk.state.borrow_mut().leave();
             return None;
         }
         self.all.borrow_mut().push(Rc::clone(&trunk));
@@ -220,6 +222,7 @@ impl Trunk {
             stream,
             number,
             left: None,
+            is_bodiless: false,
             read: 0,
         })
     }
@@ -246,7 +249,8 @@ impl Trunk {
             self.poll_write(cx, &mut connection)
         })
         .await;
-        self.end();
+        // The worker says that it begins a request before it does, and does nothing more by now.
+        self.end(self.watermark.get());
     }
 
     /// Reads once. `false`: it has ended.
@@ -268,6 +272,8 @@ impl Trunk {
                 pid = self.worker.pid,
                 "what a worker says means nothing; its connection is closed: {error}",
             );
+            // It lives: what it has not begun yet it may have read, and begin at any time.
+            self.end(u64::MAX);
         }
         Poll::Ready(taken.is_ok())
     }
@@ -293,12 +299,11 @@ impl Trunk {
         Poll::Pending
     }
 
-    fn end(&self) {
+    /// So many of its requests may have been begun.
+    fn end(&self, begun: u64) {
         let mut state = self.state.borrow_mut();
         state.stage = Stage::Ended;
         state.outbox.clear();
-        // The worker says that it begins a request before it does, and does nothing more by now.
-        let begun = self.watermark.get();
         for stream in state.streams.drain().flatten() {
             let is_begun = stream.turn <= begun;
             stream.end(if is_begun { End::Cut } else { End::Unbegun });
@@ -405,6 +410,8 @@ pub(super) struct Carried {
     number: u32,
     /// How much of the body is still to come, if that is known, in bytes.
     left: Option<u64>,
+    /// Its answer has no body by its status, whatever comes.
+    is_bodiless: bool,
     /// How much was read that no credit was given for yet, in bytes.
     read: u32,
 }
@@ -424,15 +431,24 @@ impl Carried {
             Poll::Pending
         });
         let head = head.await.map_err(lost)?;
-        self.left = head.length;
+        self.left = length(&head);
+        self.is_bodiless = matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
         Ok(head)
     }
 
     /// All of its body, if that is there in one piece.
     pub(super) fn whole(&mut self) -> Option<Bytes> {
+        if self.is_bodiless {
+            return Some(Bytes::new());
+        }
         let mut received = self.stream.state.borrow_mut();
         let is_whole = matches!(received.end, Some(End::Whole));
-        (is_whole && received.data.len() <= 1 && received.trailers.is_none())
+        let bytes = received.data.front().map_or(0, Bytes::len) as u64;
+        let is_so_long = self.left.is_none_or(|left| left == bytes);
+        (is_whole && is_so_long && received.data.len() <= 1 && received.trailers.is_none())
             .then(|| received.data.pop_front().unwrap_or_default())
     }
 
@@ -446,6 +462,10 @@ impl Carried {
             drop(received);
             self.took(data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.is_short() && matches!(received.end, Some(End::Whole)) {
+            let reason = "its body is shorter than it said".to_owned();
+            return Poll::Ready(Some(Err(End::Failed(reason))));
         }
         if let Some(trailers) = received.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -481,6 +501,12 @@ impl Carried {
         matches!(received.end, Some(End::Whole))
             && received.data.is_empty()
             && received.trailers.is_none()
+            && !self.is_short()
+    }
+
+    /// Whether more of the body should come.
+    fn is_short(&self) -> bool {
+        self.left.is_some_and(|left| left > 0)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -500,6 +526,17 @@ impl Drop for Carried {
             state.wake();
         }
     }
+}
+
+/// How long a body is: as its field says, which the client goes by, if it has one. In a body that
+/// is nothing, the field is not passed on.
+fn length(head: &ResponseHead) -> Option<u64> {
+    if head.length == Some(0) {
+        return head.length;
+    }
+    let field = head.headers.get(header::CONTENT_LENGTH);
+    let said = field.and_then(|value| value.to_str().ok()?.parse().ok());
+    said.or(head.length)
 }
 
 /// A request that got no answer.

@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, request,
+    uri::{self, Authority, PathAndQuery},
 };
 use postcard::ser_flavors::Flavor;
 use serde::{
@@ -16,6 +17,9 @@ use smallvec::SmallVec;
 
 use super::frame::Malformed;
 use crate::loader::Peer;
+
+/// For how many fields there is room from the beginning, at the most.
+const MOST_ROOM: usize = 512;
 
 /// A request, and what HTTP does not say of it.
 #[derive(Debug)]
@@ -45,7 +49,11 @@ struct RequestForm<'a, F> {
     peer: PeerForm,
     version: VersionForm,
     method: &'a str,
-    uri: &'a str,
+    /// Each apart, and empty where there is none: written as one, they may be read as others, or be
+    /// longer than any that is taken.
+    scheme: &'a str,
+    authority: &'a str,
+    path: &'a str,
     fields: F,
 }
 
@@ -85,8 +93,7 @@ impl RequestHead {
         let mut request = Request::new(());
         *request.method_mut() =
             Method::from_bytes(form.method.as_bytes()).map_err(http::Error::from)?;
-        *request.uri_mut() = Uri::from_maybe_shared(payload.slice_ref(form.uri.as_bytes()))
-            .map_err(http::Error::from)?;
+        *request.uri_mut() = form.uri(payload)?;
         *request.version_mut() = match form.version {
             VersionForm::Http10 => Version::HTTP_10,
             VersionForm::Http11 => Version::HTTP_11,
@@ -98,6 +105,29 @@ impl RequestHead {
             id: form.id,
             peer: form.peer.into(),
         })
+    }
+}
+
+impl<F> RequestForm<'_, F> {
+    /// Its parts are parts of the payload.
+    fn uri(&self, payload: &Bytes) -> Result<Uri, http::Error> {
+        let part = |text: &str| (!text.is_empty()).then(|| payload.slice_ref(text.as_bytes()));
+        let path = part(self.path).map(PathAndQuery::from_maybe_shared);
+        let path = path.transpose()?;
+        let mut parts = uri::Parts::default();
+        match path {
+            // A plain path, as nearly all are.
+            Some(path) if self.scheme.is_empty() && self.authority.is_empty() => {
+                return Ok(path.into());
+            }
+            path => parts.path_and_query = path,
+        }
+        if !self.scheme.is_empty() {
+            parts.scheme = Some(self.scheme.parse()?);
+        }
+        let authority = part(self.authority).map(Authority::from_maybe_shared);
+        parts.authority = authority.transpose()?;
+        Ok(Uri::from_parts(parts)?)
     }
 }
 
@@ -125,23 +155,15 @@ pub(super) fn write_request(to: &mut BytesMut, parts: &request::Parts, id: u64, 
         Version::HTTP_10 => VersionForm::Http10,
         _ => VersionForm::Http11,
     };
-    // A plain path, as nearly all are, is written as it stands.
-    let written;
-    let uri = match parts.uri.path_and_query() {
-        Some(path) if parts.uri.scheme().is_none() && parts.uri.authority().is_none() => {
-            path.as_str()
-        }
-        _ => {
-            written = parts.uri.to_string();
-            &written
-        }
-    };
+    let uri = &parts.uri;
     let form = RequestForm {
         id,
         peer: peer.into(),
         version,
         method: parts.method.as_str(),
-        uri,
+        scheme: uri.scheme_str().unwrap_or_default(),
+        authority: uri.authority().map_or("", Authority::as_str),
+        path: uri.path_and_query().map_or("", PathAndQuery::as_str),
         fields: FieldsOf(&parts.headers),
     };
     write(to, &form);
@@ -256,7 +278,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 impl Fields<'_> {
     /// The values are parts of the payload.
     fn headers(&self, payload: &Bytes) -> Result<HeaderMap, http::Error> {
-        let mut headers = HeaderMap::try_with_capacity(self.0.len())?;
+        // The room is for names, of which there may be fewer, and not for more than a map takes.
+        let mut headers = HeaderMap::try_with_capacity(self.0.len().min(MOST_ROOM))?;
         for (name, value) in &self.0 {
             let name = HeaderName::from_bytes(name.as_bytes())?;
             let value = HeaderValue::from_maybe_shared(payload.slice_ref(value))?;

@@ -169,6 +169,18 @@ impl Server {
     where
         F: Future<Output = ()> + 'static,
     {
+        Self::sharing(number, 0, serve)
+    }
+
+    /// The same, of a worker that takes so many trunks.
+    pub(super) fn sharing<F>(
+        number: u32,
+        trunks: usize,
+        serve: impl Fn(UnixStream) -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
         let folder = tempfile::tempdir().unwrap();
         let path: PathBuf = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -196,7 +208,7 @@ impl Server {
         let (process, descriptor) = Idle::start();
         let given = descriptor.try_clone().unwrap();
         Self {
-            worker: Worker::new(number, process.0.id(), Some(given), path, 0),
+            worker: Worker::new(number, process.0.id(), Some(given), path, trunks),
             process: (RefCell::new(process), descriptor),
             connections,
             open,
