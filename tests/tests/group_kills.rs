@@ -11,7 +11,7 @@ use std::{
 use http::StatusCode;
 use replug_tests::{
     Connection, Host, artifacts,
-    client::{self, Answer},
+    client::{self, Answer, full},
     configured,
     host::Site,
     in_time,
@@ -266,12 +266,19 @@ impl Visits {
 }
 
 async fn run(http2: bool, shared: Arc<Shared>) -> Seen {
-    // What fails in a worker before its response has begun, and what in the middle of it.
-    let asked = [("sleep?ms=20", 1), ("mixed", 8)];
-    let asked = asked.map(|(path, lines)| (format!("/{}/{path}", shared.app), lines));
+    const LINE: &str = "version 1\n";
+    // What fails in a worker before its response has begun, and what in the middle of it; and what
+    // has a connection of its own to the worker, since it has a body.
+    let asked = [
+        ("GET", "sleep?ms=20", 1),
+        ("GET", "mixed", 8),
+        ("POST", "echo", 1),
+    ];
+    let asked =
+        asked.map(|(method, path, lines)| (method, format!("/{}/{path}", shared.app), lines));
     let mut seen = Seen::default();
     let mut kept = None;
-    for (path, lines) in asked.iter().cycle() {
+    for (method, path, lines) in asked.iter().cycle() {
         if shared.ended.load(Ordering::SeqCst) {
             break;
         }
@@ -280,12 +287,14 @@ async fn run(http2: bool, shared: Arc<Shared>) -> Seen {
             None if http2 => Connection::http2(&shared.address).await,
             None => Connection::http1(&shared.address).await,
         };
-        let response = connection.open(path).await;
+        let body = if *method == "POST" { LINE } else { "" };
+        let request = connection.request(method, path).body(full(body)).unwrap();
+        let response = connection.send(request).await;
         let Ok(answer) = client::read(response).await else {
             seen.cut += 1;
             continue;
         };
-        if answer.text == "version 1\n".repeat(*lines) {
+        if answer.text == LINE.repeat(*lines) {
             shared.answers.fetch_add(1, Ordering::SeqCst);
         } else if let Some(id) = failed_request(&answer) {
             seen.bad_gateways.insert(id);
