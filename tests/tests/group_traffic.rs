@@ -1,0 +1,192 @@
+//! All kinds of traffic by way of the host to workers.
+
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use replug_tests::{
+    Connection, Host, artifacts,
+    client::{self, empty},
+    deploy::touch,
+    grpc::Greeter,
+    host::Site,
+    in_time,
+    socket::Socket,
+    until,
+};
+use tonic::Code;
+
+/// The site's probe in one worker of one HTTP thread, so that all requests share a connection.
+async fn one_worker(site: &Site) -> Host {
+    site.install("probe", &artifacts::probe(1));
+    let args = ["--processes=1", "--group-option=threads=1", "--threads=1"];
+    site.serve_library("probe", &args).await
+}
+
+#[tokio::test]
+async fn grpc_works_through_workers_and_a_deploy() {
+    let site = Site::new();
+    let path = site.install("grpc", &artifacts::library("grpc"));
+    let host = site.serve_library("grpc", &["--processes=2"]).await;
+    let mut greeter = Greeter::connect(&host).await;
+    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
+    let status = greeter.greet("").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "who is to be greeted?");
+    let greetings = greeter.greet_many("Bob", 100, 0).await.unwrap();
+    let greetings: Vec<_> = in_time("the greetings", greetings.collect()).await;
+    assert_eq!(greetings.len(), 100);
+    let mut endless = greeter.greet_many("Eve", u32::MAX, 1).await.unwrap();
+    let first = in_time("a greeting", endless.next()).await;
+    assert_eq!(first.unwrap().unwrap(), "Hello, Eve!");
+    touch(&path);
+    // The app ends it when it is told that its generation does.
+    let status = in_time("the stream's end", async {
+        loop {
+            if let Some(Err(status)) = endless.next().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(status.await.code(), Code::Unavailable);
+    host.serving("grpc", 2).await;
+    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
+    host.retired("grpc", 1).await;
+}
+
+#[tokio::test]
+async fn a_websocket_by_way_of_the_host_stays_with_its_worker() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let host = site.serve_library("probe", &["--processes=2"]).await;
+    let mut old = Socket::open(&host, "/ws").await;
+    let long = "0123456789abcdef".repeat(1 << 14);
+    assert_eq!(old.ask(&long).await, format!("version 1: {long}"));
+    artifacts::probe(2).install(&path);
+    host.serving("fixture-probe", 2).await;
+    let mut new = Socket::open(&host, "/ws").await;
+    assert_eq!(new.ask("b").await, "version 2: b");
+    assert_eq!(old.ask("c").await, "version 1: c");
+    assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
+    old.close().await;
+    host.retired("fixture-probe", 1).await;
+    assert_eq!(new.ask("d").await, "version 2: d");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody_who_shares_its_connection() {
+    const BYTES: usize = 32 << 20;
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    let mut slow = Connection::http1_with_little_room(host.socket_address()).await;
+    let mut download = slow.open(&format!("/source?bytes={BYTES}")).await;
+    let mut unread = Connection::http1_with_little_room(host.socket_address()).await;
+    let endless = unread.open("/endless").await;
+    let mut connection = host.connect().await;
+    for _ in 0..100 {
+        assert_eq!(connection.text("/").await, "version 1\n");
+    }
+    let large = host.connect().await.get("/source?bytes=1000000").await;
+    assert_eq!(large.headers["content-length"], "1000000");
+    drop(endless);
+    let mut read = 0;
+    while read < BYTES {
+        for found in client::next(&mut download).await {
+            assert_eq!(usize::from(found), read % 251);
+            read += 1;
+        }
+    }
+    assert!(download.body_mut().frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_worker_makes_no_more_of_a_body_than_is_read() {
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    let mut unread = Connection::http1_with_little_room(host.socket_address()).await;
+    let endless = unread.open("/endless").await;
+    let mut connection = host.connect().await;
+    let mut before = connection.text("/pull").await;
+    until("it to stop", async || {
+        let now = connection.text("/pull").await;
+        let has_stopped = now == before;
+        before = now;
+        has_stopped.then_some(())
+    })
+    .await;
+    // Pieces of 64 KiB, in the worker, the host and the sockets between.
+    let pulled: u64 = before.trim_end().parse().unwrap();
+    assert!(pulled < 200, "{pulled}");
+    drop(endless);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_has_its_request_given_up() {
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    let mut leaving = host.connect_http2().await;
+    let hanging = leaving.begin("/hang").await;
+    let mut reading = host.connect().await;
+    let mut body = reading.open("/slow-body").await;
+    assert_eq!(client::next(&mut body).await, "version 1\n");
+    hanging.cancel();
+    drop((leaving, body, reading));
+    let mut connection = host.connect().await;
+    until("both to end", async || {
+        (connection.text("/drops").await == "2\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heads_and_trailers_are_those_of_the_app() {
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    for http2 in [false, true] {
+        let mut connection = match http2 {
+            false => host.connect().await,
+            true => host.connect_http2().await,
+        };
+        let head = connection.request("HEAD", "/source?bytes=1000");
+        let head = connection.send(head.body(empty()).unwrap()).await;
+        assert_eq!(head.headers()["content-length"], "1000");
+        let whole = connection.get("/source?bytes=0").await;
+        assert_eq!((whole.status, whole.text.as_str()), (StatusCode::OK, ""));
+        let missing = connection.get("/nowhere").await;
+        assert_eq!(missing.status, StatusCode::NOT_FOUND);
+        let info = connection.json("/info?a=%20b").await;
+        assert_eq!(
+            info["original_uri"]
+                .as_str()
+                .unwrap()
+                .rsplit_once("/info")
+                .unwrap()
+                .1,
+            "?a=%20b"
+        );
+    }
+    let mut connection = host.connect_http2().await;
+    let answer = connection.get("/trailers").await;
+    assert_eq!(answer.text, "version 1\n");
+    assert_eq!(answer.trailers.unwrap()["x-version"], "1");
+}
+
+#[tokio::test]
+async fn a_body_that_fails_is_cut_behind_its_head() {
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    for path in ["/error-in-body", "/panic-in-body"] {
+        for http2 in [false, true] {
+            let mut connection = match http2 {
+                false => host.connect().await,
+                true => host.connect_http2().await,
+            };
+            let response = connection.open(path).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            let body = client::read(response).await;
+            assert!(body.is_err(), "{path}: {body:?}");
+        }
+    }
+    // The connection that they shared goes on.
+    assert_eq!(host.get("/").await, "version 1\n");
+    assert_eq!(host.log.all(|event| event.kind() == "trunk-malformed"), []);
+}
