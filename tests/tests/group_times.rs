@@ -4,7 +4,7 @@
 use std::fs;
 
 use http::StatusCode;
-use replug_tests::{artifacts, configured, host::Host, host::Site, load::Load};
+use replug_tests::{artifacts, configured, host::Host, host::Site, load::Load, until};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
@@ -101,6 +101,14 @@ async fn a_worker_that_takes_no_connection_is_not_waited_for_longer_than_is_said
     .await;
     let stopped = worker(&host).await;
     kill_process(stopped, Signal::STOP).unwrap();
+    until("all of its threads to stop", async || {
+        let threads = fs::read_dir(format!("/proc/{}/task", stopped.as_raw_pid())).unwrap();
+        let mut states = threads.map(|it| fs::read_to_string(it.unwrap().path().join("status")));
+        states
+            .all(|state| state.is_ok_and(|state| state.contains("State:\tT")))
+            .then_some(())
+    })
+    .await;
     // Two fit into the backlog.
     let mut asked = JoinSet::new();
     for _ in 0..4 {
@@ -109,6 +117,7 @@ async fn a_worker_that_takes_no_connection_is_not_waited_for_longer_than_is_said
     }
     let answers = asked.join_all().await;
     assert_eq!(answers, [StatusCode::GATEWAY_TIMEOUT; 4]);
+    host.nth_event(4, "not-answered").await;
     let lost = host.log.all(|event| event.kind() == "not-answered");
     let code = |code: &str| lost.iter().filter(|it| it.text("code") == code).count();
     assert_eq!((code("connect-timeout"), code("request-timeout")), (2, 2));
