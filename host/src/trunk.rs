@@ -34,6 +34,9 @@ mod head;
 mod inbox;
 mod outbox;
 
+#[cfg(test)]
+mod tests;
+
 pub use frame::{Answer, Ask, Malformed};
 pub use head::{RequestHead, ResponseHead};
 pub use inbox::Inbox;
@@ -105,42 +108,5 @@ pub fn take_hail(connection: &UnixStream) -> io::Result<Watermark> {
     match memory {
         Some(memory) if hail == HAIL => Watermark::shared(memory),
         _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_worker_tells_a_trunk_from_http_and_says_how_far_it_has_come() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let seen = hail(&ours).unwrap();
-        theirs.readable().await.unwrap();
-        assert!(is_hailed(&theirs));
-        let said = take_hail(&theirs).unwrap();
-        said.set(3);
-        assert_eq!(seen.get(), 3);
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.try_write(b"GET / HTTP/1.1\r\n").unwrap();
-        assert!(!is_hailed(&theirs));
-        assert!(take_hail(&theirs).is_err());
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_ends_without_a_word_is_no_trunk() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        assert!(!is_hailed(&theirs));
-        drop(ours);
-        theirs.readable().await.unwrap();
-        assert!(!is_hailed(&theirs));
-    }
-
-    #[tokio::test]
-    async fn a_hail_without_memory_to_share_is_refused() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.try_write(&HAIL).unwrap();
-        assert!(is_hailed(&theirs));
-        assert!(take_hail(&theirs).is_err());
     }
 }
