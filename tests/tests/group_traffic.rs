@@ -1,75 +1,19 @@
-//! All kinds of traffic by way of the host to workers.
+//! Bodies, heads and ends of requests by way of the host to workers; `upgrades` has WebSockets and gRPC.
 
-use futures_util::StreamExt as _;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use replug_tests::{
     Connection, Host, artifacts,
     client::{self, empty},
-    deploy::touch,
-    grpc::Greeter,
     host::Site,
-    in_time,
-    socket::Socket,
     until,
 };
-use tonic::Code;
 
 /// The site's probe in one worker of one HTTP thread, so that all requests share a connection.
 async fn one_worker(site: &Site) -> Host {
     site.install("probe", &artifacts::probe(1));
     let args = ["--processes=1", "--group-option=threads=1", "--threads=1"];
     site.serve_library("probe", &args).await
-}
-
-#[tokio::test]
-async fn grpc_works_through_workers_and_a_deploy() {
-    let site = Site::new();
-    let path = site.install("grpc", &artifacts::library("grpc"));
-    let host = site.serve_library("grpc", &["--processes=2"]).await;
-    let mut greeter = Greeter::connect(&host).await;
-    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
-    let status = greeter.greet("").await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.message(), "who is to be greeted?");
-    let greetings = greeter.greet_many("Bob", 100, 0).await.unwrap();
-    let greetings: Vec<_> = in_time("the greetings", greetings.collect()).await;
-    assert_eq!(greetings.len(), 100);
-    let mut endless = greeter.greet_many("Eve", u32::MAX, 1).await.unwrap();
-    let first = in_time("a greeting", endless.next()).await;
-    assert_eq!(first.unwrap().unwrap(), "Hello, Eve!");
-    touch(&path);
-    // The app ends it when it is told that its generation does.
-    let status = in_time("the stream's end", async {
-        loop {
-            if let Some(Err(status)) = endless.next().await {
-                return status;
-            }
-        }
-    });
-    assert_eq!(status.await.code(), Code::Unavailable);
-    host.serving("grpc", 2).await;
-    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
-    host.retired("grpc", 1).await;
-}
-
-#[tokio::test]
-async fn a_websocket_by_way_of_the_host_stays_with_its_worker() {
-    let site = Site::new();
-    let path = site.install("probe", &artifacts::probe(1));
-    let host = site.serve_library("probe", &["--processes=2"]).await;
-    let mut old = Socket::open(&host, "/ws").await;
-    let long = "0123456789abcdef".repeat(1 << 14);
-    assert_eq!(old.ask(&long).await, format!("version 1: {long}"));
-    artifacts::probe(2).install(&path);
-    host.serving("fixture-probe", 2).await;
-    let mut new = Socket::open(&host, "/ws").await;
-    assert_eq!(new.ask("b").await, "version 2: b");
-    assert_eq!(old.ask("c").await, "version 1: c");
-    assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
-    old.close().await;
-    host.retired("fixture-probe", 1).await;
-    assert_eq!(new.ask("d").await, "version 2: d");
 }
 
 #[tokio::test]
