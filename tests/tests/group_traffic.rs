@@ -18,7 +18,7 @@ async fn one_worker(site: &Site) -> Host {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody_who_shares_its_connection() {
-    const BYTES: usize = 32 << 20;
+    const BYTES: usize = 8 << 20;
     let site = Site::new();
     let host = one_worker(&site).await;
     let mut slow = Connection::http1_with_little_room(host.socket_address()).await;
