@@ -23,7 +23,7 @@ pub use begin::{Begin, BeginApp};
 pub use message::{Handed, Order, Ready, Report, Served};
 
 /// The version of all messages; another one for any change of theirs.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The longest message, in bytes: it may carry the state of an app, or the whole registry.
 const LONGEST: usize = 256 << 20;
 /// The longest state that a message carries, in bytes.

@@ -151,6 +151,8 @@ pub struct Superior {
 
 /// Whoever hears what becomes of apps, besides the log.
 pub trait Chronicle: fmt::Debug + Send + Sync {
+    /// Nothing holds an app that goes any more: it is to save its state and to clean up.
+    fn drained(&self, app: &AppName);
     /// An app has stopped: its cleanup hooks have run.
     fn stopped(&self, app: &AppName, report: StopReport);
 }

@@ -53,6 +53,25 @@ async fn a_worker_whose_start_takes_too_long_is_no_worker_and_the_reason_is_told
 }
 
 #[tokio::test]
+async fn a_worker_whose_cleanup_takes_too_long_is_killed_and_the_next_ones_serve() {
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let mut host = serve(
+        &site,
+        // Without an end for requests, there is one for what comes after them.
+        &["shutdown-timeout=300ms", "graceful-timeout=0s"],
+        &["--set=fixture-probe.cleanup-hangs=true"],
+    )
+    .await;
+    let old = worker(&host).await;
+    artifacts::probe(2).install(&path);
+    let killed = host.event("worker-killed").await;
+    assert_eq!(killed.number("pid").map(pid), Some(old), "{killed}");
+    assert_eq!(host.get("/").await, "version 2\n");
+    assert_eq!(host.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn workers_are_replaced_again_and_again_and_nothing_fails() {
     let site = Site::new();
     let host = serve(&site, &["restart-interval=200ms"], &[]).await;

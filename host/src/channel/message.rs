@@ -132,6 +132,8 @@ pub enum Report {
         /// The state.
         state: Snapshot,
     },
+    /// Nothing holds any app any more: what is left is their cleanup.
+    Drained,
     /// An app has stopped: its cleanup hooks have run.
     AppStopped {
         /// The app.

@@ -120,6 +120,9 @@ pub(super) async fn run_idle(
             return Outcome::Unloaded;
         }
     };
+    if let Some(chronicle) = &plan.chronicle {
+        chronicle.drained(&plan.retiring.app);
+    }
     let running = match keep(plan, running, state).await {
         Ok(running) => running,
         Err(error) => {

@@ -182,6 +182,8 @@ impl Hand {
         } = self;
         // When it must have ended.
         let mut deadline: Option<Instant> = None;
+        let mut is_drained = false;
+        let mut is_stopping = false;
         let mut is_killed = false;
         let mut listening = true;
         let status = loop {
@@ -193,6 +195,13 @@ impl Hand {
                 }
                 status = child.wait() => break status,
                 report = receiver.next(), if listening => match report {
+                    Ok(Report::Drained) => {
+                        is_drained = true;
+                        let end = within(Some(0), plan.options.shutdown_timeout);
+                        if is_stopping {
+                            deadline = deadline.into_iter().chain(end).min();
+                        }
+                    }
                     Ok(report) => told(News::Said(report)),
                     // Its end is on the way, or it is of no use any more.
                     Err(_) => {
@@ -208,7 +217,9 @@ impl Hand {
                         drain_ms: Some(0),
                     });
                     if let Order::Stop { drain_ms, .. } = &order {
-                        deadline = within(*drain_ms, plan.options.shutdown_timeout);
+                        is_stopping = true;
+                        let drain_ms = if is_drained { Some(0) } else { *drain_ms };
+                        deadline = within(drain_ms, plan.options.shutdown_timeout);
                     }
                     // Not sent in a select: a message sent in part would be the last.
                     if sender.send(&order).await.is_err() {

@@ -351,8 +351,11 @@ impl Muster {
             Report::SavedState { .. } | Report::StateLeft { .. } => {
                 self.state_said(serial, report);
             }
-            // Each of these comes before it is ready.
-            Report::Ready(_) | Report::Refused { .. } | Report::StateWanted { .. } => {}
+            // Each of these comes before it is ready, or is heard where it is awaited.
+            Report::Ready(_)
+            | Report::Drained
+            | Report::Refused { .. }
+            | Report::StateWanted { .. } => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way to the supervisor: what is reported, and what it is asked.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -28,6 +28,8 @@ struct Inner {
     reports: mpsc::UnboundedSender<Report>,
     names: HashMap<ArtifactPath, AppName>,
     questions: Mutex<Questions>,
+    /// Apps that nothing holds any more.
+    drained: Mutex<HashSet<AppName>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,7 @@ impl Upstream {
             reports,
             names: names.collect(),
             questions: Mutex::default(),
+            drained: Mutex::default(),
         }));
         (upstream, Writer { task, finish })
     }
@@ -149,6 +152,17 @@ impl Keeper for Upstream {
 }
 
 impl Chronicle for Upstream {
+    fn drained(&self, app: &AppName) {
+        let mut drained = self
+            .0
+            .drained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if drained.insert(app.clone()) && drained.len() == self.0.names.len() {
+            self.report(Report::Drained);
+        }
+    }
+
     fn stopped(&self, app: &AppName, report: StopReport) {
         let app = app.to_string();
         self.report(Report::AppStopped { app, report });
