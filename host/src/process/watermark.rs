@@ -11,6 +11,7 @@ use std::{
 
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create},
+    io::Errno,
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 
@@ -34,8 +35,7 @@ impl Watermark {
     /// # Errors
     /// When the process has no descriptors or memory left.
     pub fn new() -> io::Result<(Self, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let memory = memfd_create("replug-watermark", flags)?;
+        let memory = memory()?;
         ftruncate(&memory, LENGTH as u64)?;
         // Else the other process could take the memory away, and reading it would be a fault.
         fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW)?;
@@ -96,6 +96,17 @@ impl Drop for Watermark {
         // SAFETY: mapped by `map` with that length, and nobody borrows from this any more. It
         // cannot fail for what is mapped.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), LENGTH) };
+    }
+}
+
+fn memory() -> rustix::io::Result<OwnedFd> {
+    const NAME: &str = "replug-watermark";
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Some systems make no memory that might be executed (`vm.memfd_noexec`), and those before Linux
+    // 6.3 do not know that any is not.
+    match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => memfd_create(NAME, flags),
+        made => made,
     }
 }
 
