@@ -1,4 +1,5 @@
-//! Bodies, heads and ends of requests by way of the host to workers; `upgrades` has WebSockets and gRPC.
+//! Bodies, heads and ends of requests by way of the host to workers, besides what `scripts/test` runs through workers of
+//! `streaming` and `upgrades`.
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;

@@ -1,4 +1,4 @@
-//! WebSockets and gRPC, across reloads, in the host and in worker processes.
+//! WebSockets and gRPC, across reloads.
 
 use futures_util::StreamExt as _;
 use replug_tests::{
@@ -11,27 +11,22 @@ use replug_tests::{
 };
 use tonic::Code;
 
-/// Where apps are: in the host, or in workers, as an argument says.
-const PLACES: [&[&str]; 2] = [&[], &["--processes=2"]];
-
 #[tokio::test]
 async fn a_websocket_stays_on_its_generation_until_it_closes() {
-    for place in PLACES {
-        let site = Site::new();
-        let path = site.install("probe", &artifacts::probe(1));
-        let host = site.serve_library("probe", place).await;
-        let mut old = Socket::open(&host, "/ws").await;
-        assert_eq!(old.ask("a").await, "version 1: a");
-        artifacts::probe(2).install(&path);
-        host.serving("fixture-probe", 2).await;
-        let mut new = Socket::open(&host, "/ws").await;
-        assert_eq!(new.ask("b").await, "version 2: b");
-        assert_eq!(old.ask("c").await, "version 1: c");
-        assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
-        old.close().await;
-        host.retired("fixture-probe", 1).await;
-        assert_eq!(new.ask("d").await, "version 2: d");
-    }
+    let site = Site::new();
+    let path = site.install("probe", &artifacts::probe(1));
+    let host = site.serve_library("probe", &[]).await;
+    let mut old = Socket::open(&host, "/ws").await;
+    assert_eq!(old.ask("a").await, "version 1: a");
+    artifacts::probe(2).install(&path);
+    host.serving("fixture-probe", 2).await;
+    let mut new = Socket::open(&host, "/ws").await;
+    assert_eq!(new.ask("b").await, "version 2: b");
+    assert_eq!(old.ask("c").await, "version 1: c");
+    assert_eq!(host.log.all(|event| event.kind() == "retired"), []);
+    old.close().await;
+    host.retired("fixture-probe", 1).await;
+    assert_eq!(new.ask("d").await, "version 2: d");
 }
 
 #[tokio::test]
@@ -64,15 +59,13 @@ async fn an_app_can_say_goodbye_when_draining_begins() {
 
 #[tokio::test]
 async fn a_long_message_comes_through_a_websocket_whole() {
-    for place in PLACES {
-        let site = Site::new();
-        site.install("probe", &artifacts::probe(1));
-        let host = site.serve_library("probe", place).await;
-        let mut socket = Socket::open(&host, "/ws").await;
-        let long = "0123456789abcdef".repeat(1 << 14);
-        for _ in 0..8 {
-            assert_eq!(socket.ask(&long).await, format!("version 1: {long}"));
-        }
+    let site = Site::new();
+    site.install("probe", &artifacts::probe(1));
+    let host = site.serve_library("probe", &[]).await;
+    let mut socket = Socket::open(&host, "/ws").await;
+    let long = "0123456789abcdef".repeat(1 << 14);
+    for _ in 0..8 {
+        assert_eq!(socket.ask(&long).await, format!("version 1: {long}"));
     }
 }
 
@@ -101,45 +94,43 @@ async fn what_is_said_in_the_chat_all_hear_until_the_room_is_replaced() {
 
 #[tokio::test]
 async fn grpc_works_with_its_statuses_and_streams() {
-    for place in PLACES {
-        let site = Site::new();
-        let path = site.install("grpc", &artifacts::library("grpc"));
-        let host = site.serve_library("grpc", place).await;
-        let mut greeter = Greeter::connect(&host).await;
-        assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
-        let status = greeter.greet("").await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.message(), "who is to be greeted?");
-        let greetings = greeter.greet_many("Bob", 100, 0).await.unwrap();
-        let greetings: Vec<_> = in_time("the greetings", greetings.collect()).await;
-        assert_eq!(greetings.len(), 100);
-        assert!(
-            greetings
-                .iter()
-                .all(|greeting| greeting.as_ref().unwrap() == "Hello, Bob!")
-        );
+    let site = Site::new();
+    let path = site.install("grpc", &artifacts::library("grpc"));
+    let host = site.serve_library("grpc", &[]).await;
+    let mut greeter = Greeter::connect(&host).await;
+    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
+    let status = greeter.greet("").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "who is to be greeted?");
+    let greetings = greeter.greet_many("Bob", 100, 0).await.unwrap();
+    let greetings: Vec<_> = in_time("the greetings", greetings.collect()).await;
+    assert_eq!(greetings.len(), 100);
+    assert!(
+        greetings
+            .iter()
+            .all(|greeting| greeting.as_ref().unwrap() == "Hello, Bob!")
+    );
 
-        // A stream that a reload meets ends with a status, and the connection goes on.
-        let mut endless = greeter.greet_many("Eve", u32::MAX, 1).await.unwrap();
-        assert_eq!(
-            in_time("a greeting", endless.next())
-                .await
-                .unwrap()
-                .unwrap(),
-            "Hello, Eve!"
-        );
-        touch(&path);
-        let status = in_time("the stream's end", async {
-            loop {
-                if let Some(Err(status)) = endless.next().await {
-                    return status;
-                }
+    // A stream that a reload meets ends with a status, and the connection goes on.
+    let mut endless = greeter.greet_many("Eve", u32::MAX, 1).await.unwrap();
+    assert_eq!(
+        in_time("a greeting", endless.next())
+            .await
+            .unwrap()
+            .unwrap(),
+        "Hello, Eve!"
+    );
+    touch(&path);
+    let status = in_time("the stream's end", async {
+        loop {
+            if let Some(Err(status)) = endless.next().await {
+                return status;
             }
-        })
-        .await;
-        assert_eq!(status.code(), Code::Unavailable);
-        host.serving("grpc", 2).await;
-        assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
-        host.retired("grpc", 1).await;
-    }
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Code::Unavailable);
+    host.serving("grpc", 2).await;
+    assert_eq!(greeter.greet("Ann").await.unwrap(), "Hello, Ann!");
+    host.retired("grpc", 1).await;
 }
