@@ -17,6 +17,7 @@ mod body;
 mod crew;
 mod pause;
 mod tally;
+mod turned_away;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;

@@ -104,6 +104,8 @@ async fn requests_that_wait_for_a_worker_in_vain_or_are_too_many_are_turned_away
     assert_eq!(answers, [full, full, StatusCode::GATEWAY_TIMEOUT]);
     let lost = host.event("not-answered").await;
     assert_eq!(lost.text("code"), "queue-timeout");
+    let full = host.event("turned-away").await;
+    assert_eq!(full.text("code"), "queue-full");
     fs::write(&may_start, "").unwrap();
     host.event("worker-started").await;
     assert_eq!(host.get("/").await, "version 1\n");

@@ -145,6 +145,18 @@ pub(super) fn of_worker(
             code,
             "{error}"
         );
+    } else if status == StatusCode::SERVICE_UNAVAILABLE
+        && let Some(requests) = of.tally.turned_away()
+    {
+        tracing::warn!(
+            event = "turned-away",
+            app,
+            generation,
+            request = id,
+            code,
+            requests,
+            "{error}; {requests} turned away since that was last said"
+        );
     } else {
         tracing::debug!(app, generation, request = id, code, "{error}");
     }

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Instant,
 };
+
+use super::turned_away::TurnedAway;
 
 /// HTTP threads that do not share a counter; further ones share.
 const CELLS: usize = 16;
@@ -17,6 +20,7 @@ pub struct Tally {
     /// Under way in workers, which count them.
     elsewhere: AtomicUsize,
     limit: Option<Limit>,
+    turned_away: TurnedAway,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +75,7 @@ impl Default for Tally {
             panics: AtomicU64::new(0),
             elsewhere: AtomicUsize::new(0),
             limit: None,
+            turned_away: TurnedAway::default(),
         }
     }
 }
@@ -145,6 +150,12 @@ impl Tally {
     /// It was answered with 500 or above.
     pub fn failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was turned away: nobody was there to answer it. Returns how many were since that was
+    /// last said, if it is to be said now.
+    pub fn turned_away(&self) -> Option<u64> {
+        self.turned_away.one_more(Instant::now())
     }
 
     /// Its code panicked.
