@@ -193,6 +193,8 @@ async fn workers_that_die_at_their_start_are_given_up_until_another_artifact_com
     host.event("worker-given-up").await;
     let answer = host.connect().await.get("/").await;
     assert_eq!(answer.status, 503, "{answer:?}");
+    let turned_away = host.event("turned-away").await;
+    assert_eq!(turned_away.text("code"), "no-workers", "{turned_away}");
     fs::remove_file(&flag).unwrap();
     artifacts::probe(2).install(&path);
     host.serving(APP, 2).await;
