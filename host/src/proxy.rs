@@ -194,9 +194,11 @@ fn prepare(request: Request<Option<Incoming>>, is_upgrade: bool) -> (Parts, Uplo
 }
 
 /// Whether a request without a body can go over a trunk. The answer to HEAD says how long a body is
-/// that does not come, and CONNECT is answered as it is in HTTP.
+/// that does not come, CONNECT is answered as it is in HTTP, and so is a target of another scheme.
 fn may_share(parts: &Parts) -> bool {
-    parts.method != Method::HEAD && parts.method != Method::CONNECT
+    // As one whose parts say what it is: others are read as some are, `://a` for example.
+    let is_plain = matches!(parts.uri.scheme_str(), None | Some("http" | "https"));
+    parts.method != Method::HEAD && parts.method != Method::CONNECT && is_plain
 }
 
 /// A response that has begun, and where it comes from.

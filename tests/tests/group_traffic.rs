@@ -7,7 +7,11 @@ use replug_tests::{
     Connection, Host, artifacts,
     client::{self, empty},
     host::Site,
-    until,
+    in_time, until,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
 /// The site's probe in one worker of one HTTP thread, so that all requests share a connection.
@@ -133,5 +137,27 @@ async fn a_body_that_fails_is_cut_behind_its_head() {
     }
     // The connection that they shared goes on.
     assert_eq!(host.get("/").await, "version 1\n");
+    assert_eq!(host.log.all(|event| event.kind() == "trunk-malformed"), []);
+}
+
+#[tokio::test]
+async fn a_target_that_is_none_harms_nobody_who_shares_the_connection() {
+    let site = Site::new();
+    let host = one_worker(&site).await;
+    let mut connection = host.connect_http2().await;
+    let waiting = connection.begin("/sleep?ms=500").await;
+    for target in [
+        "://a/b", "x://a/b", "://", "*", "a:1", "http://a", "//", "/%",
+    ] {
+        let mut stream = TcpStream::connect(host.socket_address()).await.unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        in_time("an answer", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 "), "{target}");
+    }
+    assert_eq!(waiting.answer().await.unwrap().text, "version 1\n");
     assert_eq!(host.log.all(|event| event.kind() == "trunk-malformed"), []);
 }

@@ -163,7 +163,14 @@ impl Serving {
     /// Takes all that was read.
     fn take(&mut self, cx: &mut Context<'_>) -> Result<(), Malformed> {
         while let Some(raw) = self.inbox.take()? {
-            let (stream, ask) = Ask::read(raw)?;
+            let begins = raw.begins();
+            let (stream, ask) = match (Ask::read(raw), begins) {
+                (Err(error), Some(stream)) => {
+                    self.refuse(stream, &error);
+                    continue;
+                }
+                (ask, _) => ask?,
+            };
             match ask {
                 Ask::Request(_) if self.is_leaving => {
                     self.taken += 1;
@@ -182,6 +189,16 @@ impl Serving {
             }
         }
         Ok(())
+    }
+
+    /// A request that cannot be read is its own failure, and not that of those beside it.
+    fn refuse(&mut self, stream: u32, error: &Malformed) {
+        self.taken += 1;
+        if !self.is_leaving {
+            self.watermark.set(self.taken);
+        }
+        let mut outbox = self.shared.outbox.borrow_mut();
+        outbox.failed(stream, &error.to_string());
     }
 
     fn begin(&self, stream: u32, head: RequestHead, cx: &mut Context<'_>) {

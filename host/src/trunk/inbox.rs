@@ -10,7 +10,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-use super::{frame::Malformed, outbox::LONGEST};
+use super::{
+    frame::{Malformed, REQUEST},
+    outbox::LONGEST,
+};
 
 /// How much is read at once, in bytes.
 const ONE_READ: usize = 64 * 1024;
@@ -32,6 +35,14 @@ pub struct Raw {
     pub(super) kind: u8,
     pub(super) stream: u32,
     pub(super) payload: Bytes,
+}
+
+impl Raw {
+    /// Which stream it begins, if it does.
+    #[must_use]
+    pub fn begins(&self) -> Option<u32> {
+        (self.kind == REQUEST).then_some(self.stream)
+    }
 }
 
 impl Inbox {
