@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     deploy::Artifact,
     in_time,
     log::{Event, Log},
+    process,
 };
 
 /// A folder of a test's own: where libraries are put and hosts keep their copies.
@@ -296,11 +297,7 @@ impl Host {
     /// # Panics
     /// When there is no such process any more.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a pid");
-        kill_process(pid, signal).unwrap();
+        process::signal(self.pid().into(), signal);
     }
 
     /// Waits for its end.

@@ -18,6 +18,7 @@ pub mod load;
 pub mod log;
 pub mod model;
 pub mod module_order;
+pub mod process;
 pub mod socket;
 pub mod visitors;
 

@@ -11,10 +11,10 @@ use replug_tests::{
     host::Site,
     in_time,
     load::Load,
-    until,
+    process, until,
     visitors::Visitors,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -22,11 +22,6 @@ use tokio::{
 };
 
 const APP: &str = "fixture-probe";
-
-fn kill(pid: u64, signal: Signal) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    kill_process(pid.expect("a pid"), signal).unwrap();
-}
 
 #[tokio::test]
 async fn twenty_deploys_lose_no_request_on_kept_or_new_connections_and_mix_no_versions() {
@@ -173,7 +168,7 @@ async fn the_death_of_a_worker_costs_its_own_connections_only() {
     })
     .await;
     let (victim, _) = by_worker.pop_first().unwrap();
-    kill(victim, Signal::KILL);
+    process::signal(victim, Signal::KILL);
     let (_, mut other) = by_worker.pop_first().unwrap();
     assert_eq!(other.text("/").await, "version 1\n");
     host.event("worker-died").await;
@@ -194,7 +189,7 @@ async fn a_worker_that_is_told_to_end_leaves_its_connections_to_the_others() {
     let host = direct(&site, "2", &[]).await;
     let mut connection = host.connect().await;
     let pid = connection.json("/info").await["pid"].as_u64().unwrap();
-    kill(pid, Signal::TERM);
+    process::signal(pid, Signal::TERM);
     host.event("worker-ended").await;
     let now = connection.json("/info").await["pid"].as_u64().unwrap();
     assert_ne!(now, pid);

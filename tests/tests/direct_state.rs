@@ -7,10 +7,10 @@ use replug_tests::{
     artifacts,
     configured::write,
     host::{Host, Site},
-    until,
+    process, until,
     visitors::Visitors,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -142,9 +142,8 @@ async fn a_worker_that_is_replaced_alone_leaves_all_that_it_has_counted() {
     host.nth_event(4, "worker-ended").await;
     // One that is told to end by somebody else, too.
     let told = &workers(&host, 2).await[&0]["pid"];
-    let pid = i32::try_from(told.as_u64().unwrap()).unwrap();
     // It may be about to end by itself.
-    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM);
+    let _ = kill_process(process::pid(told.as_u64().unwrap()), Signal::TERM);
     host.nth_event(6, "worker-ended").await;
     let visits = visitors.end().await;
     assert_eq!(visits.failures, Vec::<String>::new());

@@ -10,11 +10,11 @@ use std::{
 use replug_tests::{
     artifacts, configured,
     host::{Finished, Host, Site, finish},
-    until,
+    process, until,
 };
 use rustix::{
     fs::{XattrFlags, setxattr},
-    process::{Pid, Signal, kill_process},
+    process::Signal,
 };
 
 /// A control group, killed and removed when dropped.
@@ -179,8 +179,7 @@ async fn workers_of_a_delegated_host_have_a_control_group_each_which_ends_with_t
     // What a worker has left goes with it, and the next one has a group of its own.
     let left = cgroup.leave(&place);
     let pid = site.status().await["apps"][0]["workers"][0]["pid"].clone();
-    let pid = Pid::from_raw(i32::try_from(pid.as_i64().unwrap()).unwrap());
-    kill_process(pid.unwrap(), Signal::KILL).unwrap();
+    process::signal(pid.as_u64().unwrap(), Signal::KILL);
     ended(left).await;
     host.event("worker-started").await;
     assert_eq!(

@@ -2,18 +2,14 @@
 
 use std::fs;
 
-use replug_tests::{Connection, artifacts, host::Site, until};
+use replug_tests::{Connection, artifacts, host::Site, process, until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const APP: &str = "fixture-probe";
 
-fn pid_of(number: u64) -> Pid {
-    Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
-}
-
 async fn worker(connection: &mut Connection) -> Pid {
     let info = connection.json("/info").await;
-    pid_of(info["pid"].as_u64().unwrap())
+    process::pid(info["pid"].as_u64().unwrap())
 }
 
 fn is_gone(pid: Pid) -> bool {
@@ -117,7 +113,7 @@ async fn a_supervisor_that_is_killed_leaves_no_process_and_no_file() {
     for _ in 0..12 {
         workers.push(worker(&mut host.connect().await).await);
     }
-    kill_process(pid_of(host.pid().into()), Signal::KILL).unwrap();
+    host.signal(Signal::KILL);
     assert!(!host.exit().await.success());
     until("the workers' end", async || {
         workers.iter().all(|pid| is_gone(*pid)).then_some(())

@@ -16,8 +16,9 @@ use replug_tests::{
     host::Site,
     in_time,
     log::Event,
+    process,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 /// What is asked all the time, and the group that it is in.
@@ -39,7 +40,7 @@ async fn workers_killed_at_random_take_only_their_own_requests_with_them() {
             tokio::task::yield_now().await;
             continue;
         };
-        kill(victim);
+        process::signal(victim, Signal::KILL);
         killed.insert(victim);
         random.choice(&visits).unwrap().more_answers(3).await;
     }
@@ -129,11 +130,6 @@ async fn workers(site: &Site) -> BTreeSet<u64> {
     workers
         .map(|worker| worker["pid"].as_u64().unwrap())
         .collect()
-}
-
-fn kill(pid: u64) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// The request's number in the host's log, of an answer that is a 502.

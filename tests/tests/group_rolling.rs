@@ -6,9 +6,9 @@ use replug_tests::{
     artifacts,
     host::{Host, Site},
     load::{Load, Tally},
-    until,
+    process, until,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const APP: &str = "fixture-probe";
 
@@ -165,8 +165,7 @@ async fn a_worker_that_somebody_ends_is_gone_before_the_next_one_starts() {
     let info = host.connect().await.json("/info").await;
     let mut connection = host.connect_http2().await;
     let slow = connection.begin("/sleep?ms=300").await;
-    let pid = i32::try_from(info["pid"].as_u64().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    process::signal(info["pid"].as_u64().unwrap(), Signal::TERM);
     host.event("worker-leaves").await;
     assert_eq!(host.get("/").await, "version 1\n");
     assert_eq!(slow.answer().await.unwrap().text, "version 1\n");
@@ -187,8 +186,7 @@ async fn a_request_that_waits_for_an_old_worker_is_answered_by_a_new_one() {
     let host = site.serve_library("probe", &args).await;
     let info = host.connect().await.json("/info").await;
     fs::remove_file(&gate).unwrap();
-    let pid = i32::try_from(info["pid"].as_u64().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    process::signal(info["pid"].as_u64().unwrap(), Signal::KILL);
     host.event("worker-died").await;
     // No worker of the first version is to come.
     let mut connection = host.connect_http2().await;

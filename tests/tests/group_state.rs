@@ -7,8 +7,9 @@ use replug_tests::{
     host::{Host, Site},
     load::Load,
     log::Event,
+    process,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 const APP: &str = "fixture-probe";
 
@@ -39,13 +40,12 @@ async fn count(host: &Host, times: u64) {
 }
 
 /// The count and the process of each worker, by its number.
-async fn workers(host: &Host, processes: usize) -> BTreeMap<u64, (u64, i32)> {
+async fn workers(host: &Host, processes: usize) -> BTreeMap<u64, (u64, u64)> {
     let mut found = BTreeMap::new();
     replug_tests::until("an answer of each worker", async || {
         let told = host.connect().await.json("/count/whose").await;
         let number = |key: &str| told[key].as_u64().unwrap();
-        let pid = i32::try_from(number("pid")).unwrap();
-        found.insert(number("worker"), (number("count"), pid));
+        found.insert(number("worker"), (number("count"), number("pid")));
         (found.len() == processes).then_some(())
     })
     .await;
@@ -84,10 +84,6 @@ async fn nth_refusal(host: &Host, nth: usize) -> Event {
     host.log
         .wait_for_nth("refused", nth, |event| is_hosts("refused", event))
         .await
-}
-
-fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 #[tokio::test]
@@ -162,7 +158,7 @@ async fn a_state_that_is_refused_or_of_another_schema_leaves_the_old_workers_as_
         assert_eq!(host.get("/").await, "version 1\n");
         let now = workers(&host, 2).await;
         assert_eq!(now.values().map(|(count, _)| count).sum::<u64>(), made);
-        let pids = |of: &BTreeMap<u64, (u64, i32)>| -> Vec<i32> {
+        let pids = |of: &BTreeMap<u64, (u64, u64)>| -> Vec<u64> {
             of.values().map(|(_, pid)| *pid).collect()
         };
         assert_eq!(pids(&now), pids(&before));
@@ -219,7 +215,7 @@ async fn a_worker_that_is_worn_or_ended_leaves_its_state_to_its_successor() {
         let pid = workers(&host, 2).await[&number].1;
         let mut slow = host.connect_http2().await;
         let in_flight = slow.begin("/sleep?ms=300").await;
-        signal(pid, Signal::TERM);
+        process::signal(pid, Signal::TERM);
         host.nth_event(nth, "worker-started").await;
         assert_eq!(in_flight.answer().await.unwrap().status, 200);
         let now = workers(&host, 2).await;
@@ -274,14 +270,14 @@ async fn one_that_was_killed_is_followed_by_one_with_what_was_handed_over_last()
     let site = Site::new();
     let host = counting(&site, "1", &[], &[]).await;
     count(&host, 2).await;
-    signal(workers(&host, 1).await[&0].1, Signal::KILL);
+    process::signal(workers(&host, 1).await[&0].1, Signal::KILL);
     host.event("worker-started").await;
     assert_eq!(counts(&host, 1).await, [0]);
     count(&host, 5).await;
     artifacts::probe(2).install(&site.library("probe"));
     host.serving(APP, 2).await;
     count(&host, 3).await;
-    signal(workers(&host, 1).await[&0].1, Signal::KILL);
+    process::signal(workers(&host, 1).await[&0].1, Signal::KILL);
     host.nth_event(2, "worker-started").await;
     assert_eq!(counts(&host, 1).await, [5]);
 }
@@ -301,7 +297,7 @@ async fn a_worker_that_is_killed_while_it_hands_over_holds_no_deploy_up() {
     artifacts::probe(3).install(&site.library("probe"));
     host.nth_event(2, "pausing").await;
     for (_, pid) in before.values() {
-        signal(*pid, Signal::KILL);
+        process::signal(*pid, Signal::KILL);
     }
     host.serving(APP, 3).await;
     // What the two had been handed, as any that came in their places.
@@ -323,9 +319,8 @@ async fn deploys_come_through_though_workers_die_all_the_time() {
                 let workers = workers.unwrap_or_default();
                 if !workers.is_empty() {
                     let pid = workers[random.usize(..workers.len())]["pid"].as_u64();
-                    let pid = i32::try_from(pid.unwrap()).unwrap();
                     // It may have gone by itself.
-                    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+                    let _ = kill_process(process::pid(pid.unwrap()), Signal::KILL);
                     killed += 1;
                 }
                 // So that most live long enough to be ready.

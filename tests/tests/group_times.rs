@@ -4,7 +4,9 @@
 use std::fs;
 
 use http::StatusCode;
-use replug_tests::{artifacts, configured, host::Host, host::Site, load::Load, until};
+use replug_tests::{
+    artifacts, configured, host::Host, host::Site, load::Load, process::pid, until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
@@ -25,10 +27,6 @@ async fn serve(site: &Site, options: &[&str], more: &[&str]) -> Host {
 async fn worker(host: &Host) -> Pid {
     let info = host.connect().await.json("/info").await;
     pid(info["pid"].as_u64().unwrap())
-}
-
-fn pid(number: u64) -> Pid {
-    Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
 }
 
 #[tokio::test]

@@ -90,11 +90,7 @@ async fn a_client_that_goes_away_has_its_request_given_up() {
 async fn heads_and_trailers_are_those_of_the_app() {
     let site = Site::new();
     let host = one_worker(&site).await;
-    for http2 in [false, true] {
-        let mut connection = match http2 {
-            false => host.connect().await,
-            true => host.connect_http2().await,
-        };
+    for mut connection in [host.connect().await, host.connect_http2().await] {
         let head = connection.request("HEAD", "/source?bytes=1000");
         let head = connection.send(head.body(empty()).unwrap()).await;
         assert_eq!(head.headers()["content-length"], "1000");
@@ -124,11 +120,7 @@ async fn a_body_that_fails_is_cut_behind_its_head() {
     let site = Site::new();
     let host = one_worker(&site).await;
     for path in ["/error-in-body", "/panic-in-body"] {
-        for http2 in [false, true] {
-            let mut connection = match http2 {
-                false => host.connect().await,
-                true => host.connect_http2().await,
-            };
+        for mut connection in [host.connect().await, host.connect_http2().await] {
             let response = connection.open(path).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             let body = client::read(response).await;

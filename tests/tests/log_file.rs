@@ -11,8 +11,8 @@ use std::{
     },
 };
 
-use replug_tests::{Connection, artifacts, host::Site, until};
-use rustix::process::{Pid, Signal, kill_process};
+use replug_tests::{Connection, artifacts, host::Site, process, until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A host whose standard error nobody reads.
@@ -53,8 +53,7 @@ impl Quiet {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        process::signal(self.child.id().into(), signal);
     }
 
     /// Waits until an event of that kind is in that file.

@@ -5,9 +5,9 @@ use std::{fs, process::Command};
 use replug_tests::{
     artifacts,
     host::{Host, Site},
-    until,
+    process, until,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 /// Starts it as process 1 of a namespace of its own; `None`, and says so, where that may not be.
 async fn serve(site: &Site) -> Option<Host> {
@@ -66,8 +66,7 @@ async fn process_1_takes_in_orphans_and_no_status_of_its_own_children_and_restar
     let died = host.event("worker-died").await;
     assert_eq!(died.text("death"), "exited with code 3");
 
-    let signalled = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(signalled, Signal::USR2).unwrap();
+    process::signal(pid.into(), Signal::USR2);
     let ready = host.nth_event(2, "ready").await;
     assert_eq!(ready.number("restarts"), Some(1), "{ready}");
     assert_eq!(host.get("/").await, "version 1\n");
@@ -77,6 +76,6 @@ async fn process_1_takes_in_orphans_and_no_status_of_its_own_children_and_restar
         (children(pid).len() == 1).then_some(())
     })
     .await;
-    kill_process(signalled, Signal::TERM).unwrap();
+    process::signal(pid.into(), Signal::TERM);
     host.log.end().await;
 }

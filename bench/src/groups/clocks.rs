@@ -8,8 +8,8 @@ use std::{
 };
 
 use replug_bench::servers::Programs;
-use replug_tests::{Host, deploy::Artifact, host::Site};
-use rustix::process::{Pid, Signal, kill_process};
+use replug_tests::{Host, deploy::Artifact, host::Site, process};
+use rustix::process::Signal;
 
 use crate::{Args, percentile};
 
@@ -61,7 +61,7 @@ async fn queue_timeout(programs: &Programs) -> f64 {
     ];
     let host = probe(programs, &site, &options).await;
     for pid in workers(&host) {
-        kill(pid);
+        process::signal(pid.into(), Signal::KILL);
     }
     host.event("worker-died").await;
     not_answered(&host, "/").await
@@ -122,12 +122,4 @@ fn workers(host: &Host) -> Vec<u32> {
 
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
-}
-
-fn kill(pid: u32) {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .expect("a pid");
-    kill_process(pid, Signal::KILL).unwrap();
 }
