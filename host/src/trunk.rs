@@ -6,9 +6,9 @@
 //! with a body, and those that ask for another protocol, go over HTTP ([`crate::proxy`]).
 //!
 //! Each frame is a length of its payload in bytes (4), a kind (1), the number of a stream (4), both
-//! numbers with their least byte first, and the payload. A stream is one request and its answer. Its number is used again
-//! only when its last frame has come from the worker: exactly one of those that [`Answer::is_last`]
-//! names, whatever happens.
+//! numbers with their least byte first, and the payload. A stream is one request and its answer. Its
+//! number is used again only when its last frame has come from the worker: exactly one of those that
+//! [`Answer::is_last`] names, whatever happens.
 //!
 //! - **Flow control.** As in HTTP/2 (RFC 9113, 5.2), but for each stream alone: of an answer's body,
 //!   a worker sends [`WINDOW`] bytes and then what it is credited for what was read of them.
@@ -18,15 +18,9 @@
 //! - **The end.** A worker that ends says [`Answer::Leaving`], refuses what comes after it, and
 //!   closes the connection when it has answered the rest.
 
-use std::{
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
-};
+use std::io::{self, IoSlice, IoSliceMut};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
-};
+use rustix::net::{RecvFlags, recv};
 use tokio::net::UnixStream;
 
 mod frame;
@@ -42,7 +36,7 @@ pub use head::{RequestHead, ResponseHead};
 pub use inbox::Inbox;
 pub use outbox::{Outbox, TooLong};
 
-use crate::process::Watermark;
+use crate::process::{Watermark, receive_with, send_with};
 
 /// How much of an answer's body is sent before the first credit, in bytes.
 pub const WINDOW: u32 = 256 * 1024;
@@ -59,16 +53,7 @@ const HAIL: [u8; 8] = *b"\0replug\x01";
 /// When the process has no descriptors left, or the worker is gone.
 pub fn hail(connection: &UnixStream) -> io::Result<Watermark> {
     let (watermark, memory) = Watermark::new()?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [std::os::fd::AsFd::as_fd(&memory)];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let sent = sendmsg(
-        connection,
-        &[IoSlice::new(&HAIL)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    let sent = send_with(connection, &[IoSlice::new(&HAIL)], memory)?;
     // They fit into the buffer of a socket to which nothing was written.
     if sent == HAIL.len() {
         Ok(watermark)
@@ -92,19 +77,7 @@ pub fn is_hailed(connection: &UnixStream) -> bool {
 /// When it is anything else.
 pub fn take_hail(connection: &UnixStream) -> io::Result<Watermark> {
     let mut hail = [0; HAIL.len()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut hail)];
-    recvmsg(
-        connection,
-        &mut parts,
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    let memory = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
+    let (_, memory) = receive_with(connection, &mut [IoSliceMut::new(&mut hail)])?;
     match memory {
         Some(memory) if hail == HAIL => Watermark::shared(memory),
         _ => Err(io::ErrorKind::InvalidData.into()),

@@ -6,18 +6,15 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use bytes::Bytes;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{io::Interest, net::UnixStream};
 
 use super::unheard::Unheard;
+use crate::process::{receive_with, send_with};
 
 /// How much of a request may have been read of a connection that goes on elsewhere: a head that is
 /// still incomplete is rarely longer, and a message of the system's must hold it.
@@ -110,31 +107,21 @@ impl Exit {
 
 fn put(way: &UnixStream, passing: &Passing) -> io::Result<()> {
     let kind = [u8::from(passing.connection.is_unix())];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [passing.connection.descriptor().as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let parts = [IoSlice::new(&kind), IoSlice::new(&passing.read)];
-    sendmsg(way, &parts, &mut control, SendFlags::NOSIGNAL)?;
+    send_with(way, &parts, passing.connection.descriptor())?;
     Ok(())
 }
 
 fn take(exit: &UnixStream) -> io::Result<Passing> {
     let mut kind = [0];
     let mut read = vec![0; MOST_READ];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut kind), IoSliceMut::new(&mut read)];
-    let received = recvmsg(exit, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
+    let (received, descriptor) = receive_with(exit, &mut parts)?;
     let connection = match kind {
         [0] => descriptor.and_then(Unheard::tcp),
         _ => descriptor.map(Unheard::unix),
     };
-    read.truncate(received.bytes.saturating_sub(1));
+    read.truncate(received.saturating_sub(1));
     Ok(Passing {
         // Its client is gone.
         connection: connection.ok_or(io::ErrorKind::ConnectionReset)?,
