@@ -1,7 +1,5 @@
 //! How the system's scheduler treats the workers of a process group.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use super::OptionError;
@@ -32,15 +30,5 @@ impl Scheduling {
                 "\"auto\", \"batch\" or \"host\"",
             )),
         }
-    }
-}
-
-impl fmt::Display for Scheduling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Batch => "batch",
-            Self::Host => "host",
-        })
     }
 }

@@ -197,8 +197,8 @@ impl Hand {
                 report = receiver.next(), if listening => match report {
                     Ok(Report::Drained) => {
                         is_drained = true;
-                        let end = within(Some(0), plan.options.shutdown_timeout);
                         if is_stopping {
+                            let end = within(Some(0), plan.options.shutdown_timeout);
                             deadline = deadline.into_iter().chain(end).min();
                         }
                     }

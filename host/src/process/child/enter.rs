@@ -164,10 +164,13 @@ fn limit(prepared: &Prepared) -> std::result::Result<(), Refused> {
     if let Some(nice) = prepared.nice {
         setpriority_process(None, nice).map_err(at(Step::Nice))?;
     }
-    match (prepared.batch, prepared.batch.map(|_| schedule_as_batch())) {
-        (Some(Batch::Required), Some(Err(errno))) => Err((Step::Scheduling, errno)),
-        _ => Ok(()),
+    if let Some(batch) = prepared.batch
+        && let Err(errno) = schedule_as_batch()
+        && batch == Batch::Required
+    {
+        return Err((Step::Scheduling, errno));
     }
+    Ok(())
 }
 
 /// Keeps the nice value.
