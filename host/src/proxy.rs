@@ -34,7 +34,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode, Version, request::Parts, response};
+use http::{Method, Request, Response, StatusCode, Version, request::Parts};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -143,25 +143,18 @@ pub async fn forward(
     let exchange = Exchange {
         may_share: client.is_none() && upload.is_none() && may_share(&parts),
         parts,
-        upload: upload.clone(),
+        upload,
         forwarded,
         connect_timeout: limits.connect_timeout(),
     };
     let exchanging = exchange.run(held, set);
-    let (reached, held) = match deadline {
+    let (response, held) = match deadline {
         Some(deadline) => timeout_at(deadline, exchanging)
             .await
             .unwrap_or_else(|_| Err(Failure::of(ProxyError::RequestTimeout, Some(worker))))?,
         None => exchanging.await?,
     };
-    let (mut parts, source) = match reached {
-        Reached::Alone(response, leased) => {
-            let (parts, body) = response.into_parts();
-            let until_closed = leased.ends_by_closing(&parts);
-            (parts, Source::alone(body, leased, upload, until_closed))
-        }
-        Reached::Sharing(parts, carried) => (parts, Source::Sharing(carried)),
-    };
+    let (mut parts, source) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(client), Source::Alone(alone)) = (client, &source) else {
             let worker = Some(Arc::clone(held.worker()));
@@ -201,14 +194,6 @@ fn may_share(parts: &Parts) -> bool {
     parts.method != Method::HEAD && parts.method != Method::CONNECT && is_plain
 }
 
-/// A response that has begun, and where it comes from.
-enum Reached {
-    /// A connection of its own.
-    Alone(Response<Incoming>, Leased),
-    /// A trunk.
-    Sharing(response::Parts, Carried),
-}
-
 /// One request, until a response begins.
 struct Exchange<'a> {
     parts: Parts,
@@ -220,14 +205,14 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, mut held: Held, set: &Set) -> Result<(Reached, Held), Failure> {
+    async fn run(&self, mut held: Held, set: &Set) -> Result<(Response<Source>, Held), Failure> {
         let mut tried = Tried::new();
         let mut reuse = true;
         // That a worker may have read it.
         let mut is_uncertain = false;
         loop {
             let lost = match self.attempt(&held, reuse).await {
-                Ok(reached) => return Ok((reached, held)),
+                Ok(response) => return Ok((response, held)),
                 Err(lost) => lost,
             };
             if self.upload.has_failed() {
@@ -266,7 +251,7 @@ impl Exchange<'_> {
     }
 
     /// Sends it once.
-    async fn attempt(&self, held: &Held, reuse: bool) -> Result<Reached, Lost> {
+    async fn attempt(&self, held: &Held, reuse: bool) -> Result<Response<Source>, Lost> {
         let protocol = Protocol::of(self.parts.version);
         let pool = Pool::of(held.worker());
         if self.may_share
@@ -275,7 +260,7 @@ impl Exchange<'_> {
             && let Ok(mut carried) = trunk.send(&self.parts, self.forwarded)
         {
             let head = carried.head().await?;
-            return Ok(Reached::Sharing(self.response_of(head), carried));
+            return Ok(self.response_of(head, carried));
         }
         let pooled = if reuse { pool.take(protocol) } else { None };
         let mut connection = match pooled {
@@ -294,18 +279,22 @@ impl Exchange<'_> {
         }
         let response = connection.send(request, &self.upload).await?;
         self.upload.answered();
-        Ok(Reached::Alone(response, Leased::new(pool, connection)))
+        let leased = Leased::new(pool, connection);
+        let (parts, body) = response.into_parts();
+        let until_closed = leased.ends_by_closing(&parts);
+        let source = Source::alone(body, leased, self.upload.clone(), until_closed);
+        Ok(Response::from_parts(parts, source))
     }
 
-    /// The head of a response that came over a trunk, as HTTP would have brought it.
-    fn response_of(&self, head: ResponseHead) -> response::Parts {
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.status = head.status;
-        parts.headers = head.headers;
+    /// A response that came over a trunk, as HTTP would have brought it.
+    fn response_of(&self, head: ResponseHead, carried: Carried) -> Response<Source> {
+        let mut response = Response::new(Source::Sharing(carried));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
         if self.parts.version == Version::HTTP_2 {
-            parts.version = Version::HTTP_2;
+            *response.version_mut() = Version::HTTP_2;
         }
-        parts
+        response
     }
 }
 

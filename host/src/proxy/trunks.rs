@@ -5,17 +5,16 @@ use std::{
     fmt,
     future::{Future as _, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Buf as _;
+use futures_util::task::AtomicWaker;
 use http::request;
 use slab::Slab;
 use tokio::net::UnixStream;
-use tokio_util::io::poll_write_buf;
 
 mod stream;
 
@@ -52,7 +51,7 @@ struct State {
     /// How many requests were sent.
     sent: u64,
     /// Of the task that reads and writes.
-    waker: Option<Waker>,
+    waker: AtomicWaker,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +144,7 @@ impl Trunk {
                 outbox: Outbox::default(),
                 streams: Slab::new(),
                 sent: 0,
-                waker: None,
+                waker: AtomicWaker::new(),
             }),
         });
         tokio::task::spawn_local(Rc::clone(&trunk).serve(connection));
@@ -173,7 +172,7 @@ impl Trunk {
             state.outbox.request(number, parts, id, peer)?;
             state.sent += 1;
             entry.insert(Some(Rc::clone(&stream)));
-            state.wake();
+            state.waker.wake();
         }
         Ok(Carried::new(Rc::clone(self), stream, number))
     }
@@ -211,9 +210,8 @@ impl Trunk {
         inbox: &mut Inbox,
         connection: &mut UnixStream,
     ) -> Poll<bool> {
-        match ready!(inbox.poll_read(cx, Pin::new(connection))) {
-            Ok(0) | Err(_) => return Poll::Ready(false),
-            Ok(_) => {}
+        if !ready!(inbox.poll_read(cx, connection)) {
+            return Poll::Ready(false);
         }
         let taken = self.state.borrow_mut().take(inbox);
         if let Err(error) = &taken {
@@ -232,21 +230,14 @@ impl Trunk {
     /// Ready when nothing is left to be done.
     fn poll_write(&self, cx: &mut Context<'_>, connection: &mut UnixStream) -> Poll<()> {
         let mut state = self.state.borrow_mut();
-        while state.outbox.has_remaining() {
-            match poll_write_buf(Pin::new(&mut *connection), cx, &mut state.outbox) {
-                Poll::Ready(Ok(_)) => {}
-                // The worker's last words may be on their way: the reader finds these, or the end.
-                Poll::Ready(Err(_)) => state.outbox.clear(),
-                Poll::Pending => break,
-            }
+        // The worker's last words may be on their way: the reader finds these, or the end.
+        if state.outbox.write(cx, connection).is_err() {
+            state.outbox.clear();
         }
         if state.stage == Stage::Leaving && state.streams.is_empty() {
             return Poll::Ready(());
         }
-        let waker = state.waker.as_ref();
-        if !waker.is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
-        }
+        state.waker.register(cx.waker());
         Poll::Pending
     }
 
@@ -296,12 +287,6 @@ impl State {
         if self.stage == Stage::Open {
             self.stage = Stage::Leaving;
         }
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        self.waker.wake();
     }
 }

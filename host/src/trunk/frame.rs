@@ -28,6 +28,8 @@ pub(super) const LEAVING: u8 = 23;
 pub enum Ask {
     /// Begins a stream.
     Request(RequestHead),
+    /// The same with a request that cannot be read: its failure, and not that of those beside it.
+    Unreadable(Malformed),
     /// Nobody waits for the answer any more.
     Cancel,
     /// So many more bytes of the body may be sent.
@@ -99,23 +101,18 @@ impl Ask {
     /// # Errors
     /// When it is nothing that a supervisor says.
     pub fn read(raw: Raw) -> Result<(u32, Self), Malformed> {
-        let Raw {
-            kind,
-            stream,
-            payload,
-        } = raw;
-        let ask = match kind {
-            REQUEST => Self::Request(RequestHead::read(&payload)?),
+        let ask = match raw.kind {
+            REQUEST => RequestHead::read(&raw.payload).map_or_else(Self::Unreadable, Self::Request),
             CANCEL => Self::Cancel,
             CREDIT => {
-                let bytes = payload.as_ref().try_into();
+                let bytes = raw.payload.as_ref().try_into();
                 Self::Credit(u32::from_le_bytes(
                     bytes.map_err(|_| Malformed::PayloadLength)?,
                 ))
             }
-            _ => return Err(Malformed::Kind(kind)),
+            kind => return Err(Malformed::Kind(kind)),
         };
-        Ok((stream, ask))
+        Ok((raw.stream, ask))
     }
 }
 
@@ -125,28 +122,23 @@ impl Answer {
     /// # Errors
     /// When it is nothing that a worker says.
     pub fn read(raw: Raw) -> Result<(u32, Self), Malformed> {
-        let Raw {
-            kind,
-            stream,
-            payload,
-        } = raw;
-        let answer = match kind {
+        let answer = match raw.kind {
             RESPONSE => {
-                let (head, data) = ResponseHead::read(&payload)?;
+                let (head, data) = ResponseHead::read(&raw.payload)?;
                 Self::Response(head, data)
             }
             WHOLE_RESPONSE => {
-                let (head, data) = ResponseHead::read(&payload)?;
+                let (head, data) = ResponseHead::read(&raw.payload)?;
                 Self::WholeResponse(head, data)
             }
-            DATA => Self::Data(payload),
-            LAST_DATA => Self::LastData(payload),
-            TRAILERS => Self::Trailers(read_trailers(&payload)?),
-            FAILED => Self::Failed(String::from_utf8_lossy(&payload).into_owned()),
+            DATA => Self::Data(raw.payload),
+            LAST_DATA => Self::LastData(raw.payload),
+            TRAILERS => Self::Trailers(read_trailers(&raw.payload)?),
+            FAILED => Self::Failed(String::from_utf8_lossy(&raw.payload).into_owned()),
             REFUSED => Self::Refused,
             LEAVING => Self::Leaving,
-            _ => return Err(Malformed::Kind(kind)),
+            kind => return Err(Malformed::Kind(kind)),
         };
-        Ok((stream, answer))
+        Ok((raw.stream, answer))
     }
 }

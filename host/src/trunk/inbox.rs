@@ -1,7 +1,6 @@
 //! Frames as they come in.
 
 use std::{
-    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,10 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-use super::{
-    frame::{Malformed, REQUEST},
-    outbox::LONGEST,
-};
+use super::{frame::Malformed, outbox::LONGEST};
 
 /// How much is read at once, in bytes.
 const ONE_READ: usize = 64 * 1024;
@@ -37,28 +33,18 @@ pub struct Raw {
     pub(super) payload: Bytes,
 }
 
-impl Raw {
-    /// Which stream it begins, if it does.
-    #[must_use]
-    pub fn begins(&self) -> Option<u32> {
-        (self.kind == REQUEST).then_some(self.stream)
-    }
-}
-
 impl Inbox {
-    /// Reads once. Returns how many bytes; 0: the other side has ended.
-    ///
-    /// # Errors
-    /// When the connection is broken.
+    /// Reads once. `false`: the other side has ended.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        connection: Pin<&mut impl AsyncRead>,
-    ) -> Poll<io::Result<usize>> {
+        connection: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<bool> {
         if self.0.capacity() - self.0.len() < ONE_READ / 4 {
             self.0.reserve(ONE_READ);
         }
-        poll_read_buf(connection, cx, &mut self.0)
+        let read = poll_read_buf(Pin::new(connection), cx, &mut self.0);
+        read.map(|read| read.is_ok_and(|bytes| bytes > 0))
     }
 
     /// The next frame that is whole.

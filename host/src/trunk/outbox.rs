@@ -1,9 +1,16 @@
 //! Frames on their way out.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, request};
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_write_buf;
 
 use super::{
     ResponseHead, frame,
@@ -113,6 +120,24 @@ impl Outbox {
     /// No request is begun from now on.
     pub fn leaving(&mut self) {
         self.short(frame::LEAVING, 0, &[]);
+    }
+
+    /// Writes what can be written now.
+    ///
+    /// # Errors
+    /// When nobody reads it.
+    pub fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        while self.has_remaining() {
+            match poll_write_buf(Pin::new(&mut *connection), cx, self) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => break,
+            };
+        }
+        Ok(())
     }
 
     /// Forgets all of it: nobody reads it.

@@ -5,10 +5,11 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use replug_plugin::BoxError;
@@ -33,7 +34,7 @@ struct Received {
     data: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     end: Option<End>,
-    waker: Option<Waker>,
+    waker: AtomicWaker,
 }
 
 /// How a stream has ended.
@@ -82,17 +83,13 @@ impl Stream {
         if is_last {
             received.end.get_or_insert(End::Whole);
         }
-        if let Some(waker) = received.waker.take() {
-            waker.wake();
-        }
+        received.waker.wake();
     }
 
     pub(super) fn end(&self, end: End) {
         let mut received = self.state.borrow_mut();
         received.end = Some(end);
-        if let Some(waker) = received.waker.take() {
-            waker.wake();
-        }
+        received.waker.wake();
     }
 }
 
@@ -100,13 +97,6 @@ impl Received {
     fn add(&mut self, data: Bytes) {
         if !data.is_empty() {
             self.data.push_back(data);
-        }
-    }
-
-    fn wait(&mut self, cx: &Context<'_>) {
-        let waker = self.waker.as_ref();
-        if !waker.is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
         }
     }
 }
@@ -147,7 +137,7 @@ impl Carried {
             if let Some(end) = &received.end {
                 return Poll::Ready(Err(end.clone()));
             }
-            received.wait(cx);
+            received.waker.register(cx.waker());
             Poll::Pending
         });
         let head = head.await.map_err(lost)?;
@@ -194,7 +184,7 @@ impl Carried {
             Some(End::Whole) => Poll::Ready(None),
             Some(end) => Poll::Ready(Some(Err(end.clone()))),
             None => {
-                received.wait(cx);
+                received.waker.register(cx.waker());
                 Poll::Pending
             }
         }
@@ -211,7 +201,7 @@ impl Carried {
             state
                 .outbox
                 .credit(self.number, std::mem::take(&mut self.read));
-            state.wake();
+            state.waker.wake();
         }
     }
 
@@ -243,7 +233,7 @@ impl Drop for Carried {
         if let Some(stream) = state.streams.get_mut(self.number as usize) {
             *stream = None;
             state.outbox.cancel(self.number);
-            state.wake();
+            state.waker.wake();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A worker's end of a trunk, and a worker that leaves it to the test.
 
-use std::{cell::Cell, collections::HashMap, future::poll_fn, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::HashMap, future::poll_fn, rc::Rc, sync::Arc};
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
@@ -108,11 +108,9 @@ impl Far {
                 return Some(Ask::read(raw).unwrap());
             }
             let stream = &mut self.stream;
-            let read = poll_fn(|cx| self.inbox.poll_read(cx, Pin::new(&mut *stream))).await;
-            if read.is_ok_and(|bytes| bytes > 0) {
-                continue;
+            if !poll_fn(|cx| self.inbox.poll_read(cx, stream)).await {
+                return None;
             }
-            return None;
         }
     }
 
